@@ -19,26 +19,10 @@ export type Role =
   | 'pooler';
 
 /** Workloads, as the label `app.kubernetes.io/component` names them. */
-export type Component =
-  | 'mx'
-  | 'submission'
-  | 'egress'
-  | 'proxy'
-  | 'store'
-  | 'redis'
-  | 'postgres'
-  | 'pooler';
+export type Component = 'mx' | 'submission' | 'egress' | 'proxy' | 'store' | 'redis' | 'postgres' | 'pooler';
 
 /** Roles that own an internal certificate (Secret `SYSTEM-tls-ROLE`). */
-export type TlsRole =
-  | 'mx'
-  | 'submission'
-  | 'egress'
-  | 'proxy'
-  | 'store'
-  | 'redis'
-  | 'postgres'
-  | 'pooler';
+export type TlsRole = 'mx' | 'submission' | 'egress' | 'proxy' | 'store' | 'redis' | 'postgres' | 'pooler';
 
 /** A size of a volume claim and the class that serves it (absent: the cluster's default class). */
 export interface VolumeRequest {

@@ -46,16 +46,11 @@ export function directoryHosts(
 ): string[] {
   const n = names(system.name);
   if (database.external) return [serviceHost(system, n.pooler)];
-  return Array.from({ length: database.members }, (_, i) =>
-    podHost(system, n.postgresMembers, `${n.postgres}-${i}`),
-  );
+  return Array.from({ length: database.members }, (_, i) => podHost(system, n.postgresMembers, `${n.postgres}-${i}`));
 }
 
 /** The host on which writes to the directory work. */
-export function directoryLeader(
-  system: SystemIdentity,
-  database: { readonly external?: unknown },
-): string {
+export function directoryLeader(system: SystemIdentity, database: { readonly external?: unknown }): string {
   const n = names(system.name);
   return serviceHost(system, database.external ? n.pooler : n.postgres);
 }

@@ -3,9 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** File name → text, per component and role folder: `templates.postfix.mx['main.cf']`. */
-export type Templates = Readonly<
-  Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>
->;
+export type Templates = Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>>;
 
 /** Placeholder name (without the `@`) → its value. */
 export type TemplateValues = Readonly<Record<string, string>>;

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { generateCharts } from '../cdk8s/generate.js';
 import { generateCrds } from '../crds/generate/files.js';
 
 /** What a generator produces. Paths are relative to the repository's root. */
@@ -15,7 +16,7 @@ export interface Generated {
   readonly files: ReadonlyMap<string, string>;
 }
 
-const generators: ReadonlyArray<() => Generated | Promise<Generated>> = [generateCrds];
+const generators: ReadonlyArray<() => Generated | Promise<Generated>> = [generateCrds, generateCharts];
 
 const root = join(import.meta.dirname, '..');
 

@@ -1,0 +1,107 @@
+/** A rule of a role, and why the operator needs it. */
+export interface Rule {
+  readonly reason: string;
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+const READ = ['get', 'list', 'watch'];
+const OWN = [...READ, 'create', 'patch', 'delete'];
+
+/** What the operator may do in the namespaces that it looks after. */
+export const OPERATOR_RULES: readonly Rule[] = [
+  {
+    reason: 'The declared state. Patch and update: finalizers, which are removed when data has been dealt with.',
+    apiGroups: ['posthorn.dev'],
+    resources: ['mailsystems', 'maildomains', 'mailboxes'],
+    verbs: [...READ, 'patch', 'update'],
+  },
+  {
+    reason: 'Conditions.',
+    apiGroups: ['posthorn.dev'],
+    resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status'],
+    verbs: ['get', 'patch', 'update'],
+  },
+  {
+    reason: 'Children refer to their owner with blockOwnerDeletion, which takes this right.',
+    apiGroups: ['posthorn.dev'],
+    resources: ['mailsystems/finalizers', 'maildomains/finalizers', 'mailboxes/finalizers'],
+    verbs: ['update'],
+  },
+  {
+    reason: 'Secrets: internal certificates and DKIM keys are made, passwords and given certificates are read.',
+    apiGroups: [''],
+    resources: ['secrets'],
+    verbs: OWN,
+  },
+  {
+    reason: 'Configuration and Services of the daemons; the account under which Patroni runs.',
+    apiGroups: [''],
+    resources: ['configmaps', 'services', 'serviceaccounts'],
+    verbs: OWN,
+  },
+  {
+    reason:
+      'Pods are read for conditions and deleted one by one to roll them; patch is handed on to Patroni, which labels its own.',
+    apiGroups: [''],
+    resources: ['pods'],
+    verbs: [...READ, 'patch', 'delete'],
+  },
+  {
+    reason: 'Volumes are grown, and removed only after deletionPolicy Delete.',
+    apiGroups: [''],
+    resources: ['persistentvolumeclaims'],
+    verbs: [...READ, 'patch', 'delete'],
+  },
+  {
+    reason: 'Workloads.',
+    apiGroups: ['apps'],
+    resources: ['statefulsets', 'deployments'],
+    verbs: OWN,
+  },
+  {
+    reason: 'Evictions take one pod of a component at a time.',
+    apiGroups: ['policy'],
+    resources: ['poddisruptionbudgets'],
+    verbs: OWN,
+  },
+  {
+    reason: 'Daemons are reached only by those that have to.',
+    apiGroups: ['networking.k8s.io'],
+    resources: ['networkpolicies'],
+    verbs: OWN,
+  },
+  {
+    reason:
+      'Patroni keeps its state in ConfigMaps and labels its pods: a role with less than the operator has itself (it may not escalate).',
+    apiGroups: ['rbac.authorization.k8s.io'],
+    resources: ['roles', 'rolebindings'],
+    verbs: OWN,
+  },
+  {
+    reason: 'What people should see.',
+    apiGroups: ['', 'events.k8s.io'],
+    resources: ['events'],
+    verbs: ['create', 'patch'],
+  },
+];
+
+/** What the operator may do in its own namespace. */
+export const LEADER_RULES: readonly Rule[] = [
+  {
+    reason: 'Leader election: the pods agree through one Lease on which of them works.',
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    verbs: ['get', 'create', 'update', 'patch'],
+  },
+];
+
+/** The rules as Kubernetes takes them. */
+export function policyRules(rules: readonly Rule[]) {
+  return rules.map(({ apiGroups, resources, verbs }) => ({
+    apiGroups: [...apiGroups],
+    resources: [...resources],
+    verbs: [...verbs],
+  }));
+}

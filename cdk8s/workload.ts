@@ -1,0 +1,108 @@
+import type { V1DeploymentSpec, V1PersistentVolumeClaim, V1StatefulSetSpec } from '@kubernetes/client-node';
+import type { Construct } from 'constructs';
+import type { VolumeRequest } from './context.js';
+import { addChild } from './object.js';
+import { type Pod, podTemplate } from './pod.js';
+import { labels, type System, selectorLabels } from './system.js';
+
+/** A StatefulSet: pods with names and volumes of their own. */
+export interface Stateful extends Pod {
+  readonly name: string;
+  /** The governing Service. */
+  readonly serviceName: string;
+  readonly replicas: number;
+  /** The one volume of each pod. */
+  readonly claim: VolumeRequest & { readonly name: string };
+  readonly minReadySeconds?: number;
+}
+
+/**
+ * Adds a StatefulSet that the operator rolls itself (`OnDelete`): it knows which pod is a primary.
+ * Volumes outlive it, unless the MailSystem says `deletionPolicy: Delete`.
+ */
+export function addStatefulSet(scope: Construct, system: System, workload: Stateful): void {
+  const spec: V1StatefulSetSpec = {
+    serviceName: workload.serviceName,
+    replicas: workload.replicas,
+    podManagementPolicy: 'Parallel',
+    updateStrategy: { type: 'OnDelete' },
+    revisionHistoryLimit: 3,
+    persistentVolumeClaimRetentionPolicy: {
+      whenDeleted: system.spec.deletionPolicy === 'Delete' ? 'Delete' : 'Retain',
+      whenScaled: 'Retain',
+    },
+    selector: { matchLabels: selectorLabels(system, workload.component, workload.labels) },
+    template: podTemplate(system, workload),
+    volumeClaimTemplates: [claimTemplate(system, workload)],
+  };
+  addChild(scope, system, {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    name: workload.name,
+    component: workload.component,
+    labels: workload.labels,
+    body: { spec },
+  });
+}
+
+function claimTemplate(system: System, workload: Stateful): V1PersistentVolumeClaim {
+  const { claim } = workload;
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name: claim.name, labels: labels(system, workload.component, workload.labels) },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      volumeMode: 'Filesystem',
+      resources: { requests: { storage: claim.size } },
+      ...(claim.storageClassName ? { storageClassName: claim.storageClassName } : {}),
+    },
+  };
+}
+
+/** A Deployment: pods without state. */
+export interface Stateless extends Pod {
+  readonly name: string;
+  readonly replicas: number;
+}
+
+/** Adds a Deployment that replaces pods one by one, each only once its successor is ready. */
+export function addDeployment(scope: Construct, system: System, workload: Stateless): void {
+  const spec: V1DeploymentSpec = {
+    replicas: workload.replicas,
+    revisionHistoryLimit: 3,
+    strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+    selector: { matchLabels: selectorLabels(system, workload.component, workload.labels) },
+    template: podTemplate(system, workload),
+  };
+  addChild(scope, system, {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    name: workload.name,
+    component: workload.component,
+    labels: workload.labels,
+    body: { spec },
+  });
+}
+
+/** Adds a PodDisruptionBudget: evictions take one pod of the component at a time. */
+export function addDisruptionBudget(
+  scope: Construct,
+  system: System,
+  workload: Pick<Stateless, 'name' | 'component' | 'labels'>,
+): void {
+  addChild(scope, system, {
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    name: workload.name,
+    component: workload.component,
+    labels: workload.labels,
+    body: {
+      spec: {
+        maxUnavailable: 1,
+        unhealthyPodEvictionPolicy: 'AlwaysAllow',
+        selector: { matchLabels: selectorLabels(system, workload.component, workload.labels) },
+      },
+    },
+  });
+}
