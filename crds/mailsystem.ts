@@ -1,0 +1,330 @@
+import { z } from 'zod';
+import { parseHostedAddress } from './address.js';
+import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
+import { DOMAIN_PATTERN_SOURCE, parseDomain } from './domain.js';
+import {
+  count,
+  domain,
+  hostedAddress,
+  immutable,
+  neverShrinks,
+  objectName,
+  type Rule,
+  rules,
+  size,
+  storageClassName,
+  text,
+} from './fields.js';
+import { type ObjectOf, parseSpec } from './object.js';
+
+const DEFAULT_SIZE = { queue: '2Gi', store: '20Gi', database: '5Gi', redis: '1Gi' } as const;
+const FIRST_SHARD = 'a';
+
+function workload(description: string) {
+  return z
+    .object({ replicas: count(1, 64).default(1).describe('How many pods run.') })
+    .prefault({})
+    .describe(description);
+}
+
+function volume(name: keyof typeof DEFAULT_SIZE, what: string) {
+  return size('64Mi', '1Pi')
+    .default(DEFAULT_SIZE[name])
+    .describe(`Size of each volume for ${what}. May grow if the StorageClass allows it, but never shrink.`);
+}
+
+const secretRef = z.object({ name: objectName().describe('Name of the Secret.') });
+
+const shard = z
+  .object({
+    name: text(
+      /^[a-z](?:[a-z0-9-]{0,14}[a-z0-9])?$/,
+      'must start with a letter and have at most 16 lower-case letters, digits and inner hyphens',
+      16,
+    ).describe('Name of the shard, part of the names of its pods and volumes.'),
+    replicas: count(1, 1)
+      .default(1)
+      .describe('Copies of the shard. Only 1 so far: a second one needs replication between stores.'),
+  })
+  .describe('A shard: a part of the mailboxes, on a volume of its own.');
+
+const store = z
+  .object({
+    shards: z
+      .array(shard)
+      .min(1)
+      .max(64)
+      .default([{ name: FIRST_SHARD, replicas: 1 }])
+      .meta({
+        description:
+          "Parts that the mailboxes are spread over. A new mailbox goes to one of them and stays there. Shards can be added, not removed. Default: one shard named 'a'.",
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['name'],
+      }),
+    size: volume('store', 'the mail of one shard'),
+    storageClassName: storageClassName(),
+  })
+  .prefault({})
+  .describe('Where mail is stored (Dovecot).');
+
+const database = z
+  .object({
+    members: z
+      .literal([1, 3])
+      .default(3)
+      .describe(
+        'Database members, 1 or 3. With 3, one can fail without a loss and with a pause of seconds. Can be raised, not lowered.',
+      ),
+    size: volume('database', 'one member of the database'),
+    storageClassName: storageClassName(),
+    external: z
+      .object({
+        secretRef: secretRef.describe(
+          'Secret in the same namespace with the connection: host, port, dbname, user, password and ca.crt.',
+        ),
+      })
+      .optional()
+      .describe("Use a PostgreSQL that is run elsewhere instead of the built-in one. Can't be added or removed later."),
+  })
+  .prefault({})
+  .describe('The directory: the PostgreSQL database that Postfix and Dovecot look addresses up in.');
+
+const filter = z
+  .object({
+    rejectAbove: z
+      .number()
+      .min(1)
+      .max(1000)
+      .default(15)
+      .describe('Spam score from which a message is refused at the mx, before it is accepted.'),
+    tagAbove: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(6)
+      .describe('Spam score from which a message is marked with X-Spam and goes to the Junk folder.'),
+    greylistAbove: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(4)
+      .describe('Spam score from which a first delivery is put off for some minutes. 0: never.'),
+  })
+  .prefault({})
+  .meta({
+    description: 'Filtering of incoming mail (rspamd). Scores are those of the X-Spamd-Result header.',
+    ...rules({
+      rule:
+        'self.?greylistAbove.orValue(4.0) <= self.?rejectAbove.orValue(15.0)' +
+        ' && self.?tagAbove.orValue(6.0) <= self.?rejectAbove.orValue(15.0)',
+      message:
+        'rejectAbove (unset means 15) must not be below tagAbove (6) or greylistAbove (4): raise it or lower those',
+      fieldPath: '.rejectAbove',
+    }),
+  });
+
+const IP_WITH_PORT = /^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)(?:@[0-9]{1,5})?$/;
+const IP = /^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$/;
+const TRUST_ANCHOR =
+  /^[0-9A-Za-z._-]+ +(?:[0-9]+ +)?(?:IN +)?(?:DS +[0-9]+ +[0-9]+ +[0-9]+ +[0-9A-Fa-f ]+|DNSKEY +[0-9]+ +[0-9]+ +[0-9]+ +[0-9A-Za-z+/= ]+)$/;
+
+const rootServer = z
+  .object({
+    name: text(
+      new RegExp(`^${DOMAIN_PATTERN_SOURCE}\\.?$`),
+      'must be the name of a name server, such as a.root-servers.net',
+      254,
+    ).describe('Name of the root server.'),
+    address: text(IP, 'must be an IP address', 45).describe('Its IP address.'),
+  })
+  .describe('A root server.');
+
+const resolver = z
+  .object({
+    forwarders: z
+      .array(text(IP_WITH_PORT, 'must be an IP address, with @PORT behind it if the port is not 53', 51))
+      .max(16)
+      .default([])
+      .meta({
+        description:
+          'Resolvers to ask instead of the root servers. They must pass DNSSEC data on. Default: none, resolve from the root.',
+        'x-kubernetes-list-type': 'atomic',
+      }),
+    rootServers: z.array(rootServer).max(26).default([]).meta({
+      description: 'Root servers instead of those of the Internet, for a network that has its own.',
+      'x-kubernetes-list-type': 'atomic',
+    }),
+    trustAnchors: z
+      .array(text(TRUST_ANCHOR, 'must be a DS or DNSKEY record as in a zone file, on one line', 2048))
+      .max(16)
+      .default([])
+      .meta({
+        description: 'DNSSEC trust anchors instead of that of the Internet, as DS or DNSKEY records.',
+        'x-kubernetes-list-type': 'atomic',
+      }),
+  })
+  .prefault({})
+  .describe('The validating DNS resolver beside each Postfix (unbound).');
+
+const tls = z
+  .object({
+    secretRef: secretRef
+      .optional()
+      .describe(
+        'Secret of type kubernetes.io/tls in the same namespace with the certificate for hostname, from ACME or cert-manager for example. A renewed one is picked up without a restart.',
+      ),
+  })
+  .prefault({})
+  .describe(
+    "Certificate that clients and other servers see. Default: one signed by the system's own CA, in SYSTEM-tls-public.",
+  );
+
+const images = z
+  .object({
+    prefix: text(
+      /^[a-z0-9](?:[a-z0-9._:-]*[a-z0-9])?(?:\/[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)*$/,
+      'must be a registry and a path without a slash at the end, such as registry.example.org/posthorn',
+      200,
+    )
+      .optional()
+      .describe("Registry and path of the images. Default: the operator's own."),
+    tag: text(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, 'must be the tag of an image', 128)
+      .optional()
+      .describe("Tag of the images. Default: the operator's own."),
+    pullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).default('IfNotPresent').describe('When nodes pull images.'),
+  })
+  .prefault({})
+  .describe('Which images run.');
+
+const volumeRules: Rule[] = (['queue', 'store', 'database', 'redis'] as const).flatMap((name) => [
+  neverShrinks(`${name}.size`, DEFAULT_SIZE[name]),
+  immutable(`${name}.storageClassName`, "can't be changed: the volumes exist already"),
+]);
+
+const shardNames = (object: string) =>
+  `(has(${object}.store) && has(${object}.store.shards) ? ${object}.store.shards.map(s, s.name) : ["${FIRST_SHARD}"])`;
+
+const databaseRules: Rule[] = [
+  {
+    rule: 'self.?database.?members.orValue(3) >= oldSelf.?database.?members.orValue(3)',
+    message:
+      "can't be lowered (unset means 3): the members that would be removed may hold the only copy of the latest changes",
+    fieldPath: '.database.members',
+  },
+  {
+    rule: 'self.?database.?external.hasValue() == oldSelf.?database.?external.hasValue()',
+    message:
+      "can't be added or removed: the directory holds passwords and the places of mailboxes, and would start empty. Create a new MailSystem instead",
+    fieldPath: '.database.external',
+  },
+];
+
+export const mailSystemSpecSchema = z
+  .object({
+    hostname: domain().describe(
+      'Name that mail clients and other mail servers connect to, for example mail.example.org. ' +
+        'The certificate must be for it, and the MX records of the domains name it.',
+    ),
+    postmaster: hostedAddress()
+      .optional()
+      .describe(
+        'Mailbox that gets the mail for postmaster@ and abuse@ of every domain (RFC 2142), unless a Mailbox has these addresses itself. Default: none.',
+      ),
+    mx: workload('The mx: Postfix that receives mail from other servers on port 25.'),
+    submission: workload('Submission: Postfix that takes mail from people on ports 587 and 465.'),
+    egress: workload('Egress: Postfix that signs mail and sends it to other servers.'),
+    proxy: workload('The proxy: Dovecot that leads people to their shard, on ports 993 (IMAP) and 4190 (ManageSieve).'),
+    queue: z
+      .object({ size: volume('queue', 'the queue of a Postfix pod'), storageClassName: storageClassName() })
+      .prefault({})
+      .describe('Queues of mx, submission and egress. A message in a queue is on one volume only.'),
+    store,
+    database,
+    redis: z
+      .object({ size: volume('redis', "the filter's statistics"), storageClassName: storageClassName() })
+      .prefault({})
+      .describe("Redis, for the filter's statistics and as a cache of DKIM keys."),
+    filter,
+    resolver,
+    tls,
+    exposure: z
+      .object({
+        type: z
+          .enum(['ClusterIP', 'NodePort', 'LoadBalancer'])
+          .default('LoadBalancer')
+          .describe('Type of the Services for ports 25, 587, 465, 993 and 4190.'),
+      })
+      .prefault({})
+      .describe('How the mail ports are reached from outside the cluster.'),
+    images,
+    limits: z
+      .object({
+        messageSize: size('64Ki', '1Gi')
+          .default('50Mi')
+          .describe('Largest message that is accepted, as transferred: attachments grow by a third.'),
+      })
+      .prefault({})
+      .describe('Limits that hold for everybody.'),
+    deletionPolicy: z
+      .enum(['Retain', 'Delete'])
+      .default('Retain')
+      .describe(
+        'What becomes of the volumes, and with them of all mail, when this object is deleted. Retain: they stay. Delete: they are removed.',
+      ),
+  })
+  .meta({
+    description: 'The installation as it should be. Only hostname is required.',
+    ...rules(
+      ...volumeRules,
+      {
+        rule: `${shardNames('oldSelf')}.all(n, n in ${shardNames('self')})`,
+        message: `a shard can't be removed, because it holds mailboxes (unset means one shard named ${FIRST_SHARD})`,
+        fieldPath: '.store.shards',
+      },
+      ...databaseRules,
+    ),
+  });
+
+const endpoint = z
+  .object({
+    name: z.string().max(63).describe('Protocol: smtp, submission, submissions, imaps or managesieve.'),
+    host: z.string().max(253).describe('Name or IP address.'),
+    port: count(1, 65535).describe('TCP port.'),
+  })
+  .describe('Where a service is reached.');
+
+export const mailSystemStatusSchema = z
+  .object({
+    observedGeneration: observedGenerationSchema,
+    conditions: conditionsSchema,
+    endpoints: z.array(endpoint).max(32).optional().meta({
+      description: 'Where the services are reached.',
+      'x-kubernetes-list-type': 'atomic',
+    }),
+    detail: detailSchema,
+  })
+  .describe('The installation as it is. Written by the operator.');
+
+/** `spec` as a person writes it. */
+export type MailSystemSpec = z.input<typeof mailSystemSpecSchema>;
+export type MailSystemStatus = z.output<typeof mailSystemStatusSchema>;
+export type MailSystem = ObjectOf<'MailSystem', MailSystemSpec, MailSystemStatus>;
+
+/** `spec` with defaults filled in, names and addresses in canonical form. */
+export type MailSystemResolved = z.output<typeof mailSystemSpecSchema>;
+
+/**
+ * Fills in defaults; `hostname` and `postmaster` become canonical (`parseDomain`, `parseHostedAddress`).
+ *
+ * @throws Error naming each bad field, for objects that were stored under older rules or whose domain is no valid IDNA
+ */
+export function resolveMailSystem(spec: MailSystemSpec): MailSystemResolved {
+  const { postmaster, ...rest } = parseSpec('MailSystem', mailSystemSpecSchema, spec);
+  return {
+    ...rest,
+    hostname: parseDomain(rest.hostname),
+    ...(postmaster === undefined ? {} : { postmaster: parseHostedAddress(postmaster) }),
+  };
+}
+
+export const mailSystemConditions: ConditionDocs = {};
