@@ -90,8 +90,13 @@ const tokenCacheMs = 60_000;
 /** Finds the API server. Throws with the place that was looked at if there is none or the file is incomplete. */
 export function loadConnection({ path, context, env = process.env }: ConnectionOptions = {}): Connection {
   if (path !== undefined) return fromFiles([path], context);
-  if (env.KUBECONFIG !== undefined && env.KUBECONFIG !== '') return fromFiles(env.KUBECONFIG.split(delimiter).filter((p) => p !== ''), context);
-  if (env.KUBERNETES_SERVICE_HOST !== undefined && existsSync(join(serviceAccountFolder, 'token'))) return fromServiceAccount(env);
+  if (env.KUBECONFIG !== undefined && env.KUBECONFIG !== '')
+    return fromFiles(
+      env.KUBECONFIG.split(delimiter).filter((p) => p !== ''),
+      context,
+    );
+  if (env.KUBERNETES_SERVICE_HOST !== undefined && existsSync(join(serviceAccountFolder, 'token')))
+    return fromServiceAccount(env);
   return fromFiles([join(homedir(), '.kube', 'config')], context);
 }
 
@@ -104,7 +109,9 @@ function fromServiceAccount(env: NodeJS.ProcessEnv): Connection {
 }
 
 function fromFiles(paths: string[], wanted: string | undefined): Connection {
-  const files = paths.filter((path) => existsSync(path)).map((path) => ({ folder: dirname(path), config: parse(readFileSync(path, 'utf8')) as Kubeconfig }));
+  const files = paths
+    .filter((path) => existsSync(path))
+    .map((path) => ({ folder: dirname(path), config: parse(readFileSync(path, 'utf8')) as Kubeconfig }));
   const where = paths.join(', ');
   if (files.length === 0) throw new Error(`no kubeconfig at ${where}; set KUBECONFIG`);
   const name = wanted ?? files.map(({ config }) => config['current-context']).find((c) => c !== undefined && c !== '');
@@ -113,11 +120,17 @@ function fromFiles(paths: string[], wanted: string | undefined): Connection {
   const cluster = findIn(files, (config) => config.clusters?.find((c) => c.name === context.cluster)?.cluster);
   if (cluster === undefined) throw new Error(`kubeconfig ${where}: no cluster "${context.cluster}"`);
   const user = findIn(files, (config) => config.users?.find((u) => u.name === context.user)?.user);
-  const absolute = { ...absoluteCluster(cluster.value, cluster.folder), ...(user === undefined ? {} : absoluteUser(user.value, user.folder)) };
+  const absolute = {
+    ...absoluteCluster(cluster.value, cluster.folder),
+    ...(user === undefined ? {} : absoluteUser(user.value, user.folder)),
+  };
   return connectionOf(absolute, absolute, context.namespace ?? 'default', user?.folder ?? cluster.folder);
 }
 
-function findIn<T>(files: { folder: string; config: Kubeconfig }[], find: (config: Kubeconfig) => T | undefined): { value: T; folder: string } | undefined {
+function findIn<T>(
+  files: { folder: string; config: Kubeconfig }[],
+  find: (config: Kubeconfig) => T | undefined,
+): { value: T; folder: string } | undefined {
   for (const { config, folder } of files) {
     const value = find(config);
     if (value !== undefined) return { value, folder };
@@ -145,7 +158,9 @@ function absolute(path: string, folder: string): string {
 
 function connectionOf(cluster: Cluster, user: User, namespace: string, folder: string): Connection {
   if (user['auth-provider'] !== undefined) {
-    throw new Error(`kubeconfig: the auth-provider "${user['auth-provider'].name}" is not supported; use an exec plugin`);
+    throw new Error(
+      `kubeconfig: the auth-provider "${user['auth-provider'].name}" is not supported; use an exec plugin`,
+    );
   }
   const server = new URL(cluster.server);
   let token: Token | undefined;
@@ -183,7 +198,10 @@ function bytes(path: string | undefined, base64: string | undefined): Buffer | u
 
 async function readToken(user: User, folder: string): Promise<Token> {
   if (user.exec !== undefined) return execToken(user.exec, folder);
-  return { value: authorizationOf(user), expires: user.tokenFile === undefined ? Number.POSITIVE_INFINITY : Date.now() + tokenCacheMs };
+  return {
+    value: authorizationOf(user),
+    expires: user.tokenFile === undefined ? Number.POSITIVE_INFINITY : Date.now() + tokenCacheMs,
+  };
 }
 
 function authorizationOf(user: User): string | undefined {
@@ -206,7 +224,10 @@ async function execToken(plugin: ExecPlugin, folder: string): Promise<Token> {
     status?: { token?: string; clientCertificateData?: string; clientKeyData?: string; expirationTimestamp?: string };
   };
   if (status === undefined) throw new Error(`kubeconfig: the plugin ${plugin.command} printed no status`);
-  const expires = status.expirationTimestamp === undefined ? Date.now() + 10 * tokenCacheMs : Date.parse(status.expirationTimestamp) - 10_000;
+  const expires =
+    status.expirationTimestamp === undefined
+      ? Date.now() + 10 * tokenCacheMs
+      : Date.parse(status.expirationTimestamp) - 10_000;
   return {
     value: status.token === undefined ? undefined : `Bearer ${status.token}`,
     cert: status.clientCertificateData === undefined ? undefined : Buffer.from(status.clientCertificateData),

@@ -11,7 +11,18 @@ export interface LogOptions {
   destination?: DestinationStream | undefined;
 }
 
-const secretFields = ['password', 'passphrase', 'token', 'authorization', 'Authorization', 'data', 'stringData', 'tls.key', 'privateKey', 'connectionString'];
+const secretFields = [
+  'password',
+  'passphrase',
+  'token',
+  'authorization',
+  'Authorization',
+  'data',
+  'stringData',
+  'tls.key',
+  'privateKey',
+  'connectionString',
+];
 
 /** Both the field itself and the field one or two levels down; deeper structures must not be logged at all. */
 function redactionPaths(): string[] {
@@ -19,7 +30,9 @@ function redactionPaths(): string[] {
 }
 
 function quote(field: string): { top: string; nested: string } {
-  return /^[A-Za-z]+$/.test(field) ? { top: field, nested: `.${field}` } : { top: `["${field}"]`, nested: `["${field}"]` };
+  return /^[A-Za-z]+$/.test(field)
+    ? { top: field, nested: `.${field}` }
+    : { top: `["${field}"]`, nested: `["${field}"]` };
 }
 
 /** One JSON line per record. Fields that usually hold secrets are replaced by `[redacted]`, whoever logs them. */

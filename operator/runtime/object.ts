@@ -76,7 +76,10 @@ export function apiVersionOf(type: Pick<ResourceType, 'group' | 'version'>): str
 /** Path of a collection; without a namespace, of the collection across all namespaces. */
 export function collectionPath(type: ResourceType, namespace?: string): string {
   const root = type.group === '' ? `/api/${type.version}` : `/apis/${type.group}/${type.version}`;
-  const scope = type.namespaced && namespace !== undefined && namespace !== '' ? `/namespaces/${encodeURIComponent(namespace)}` : '';
+  const scope =
+    type.namespaced && namespace !== undefined && namespace !== ''
+      ? `/namespaces/${encodeURIComponent(namespace)}`
+      : '';
   return `${root}${scope}/${type.plural}`;
 }
 
@@ -93,12 +96,25 @@ export function objectPath(type: ResourceType, ref: ObjectRef, subresource?: str
 /** An owner reference that makes `owner` the controller of the object that carries it. */
 export function ownerReference(owner: KubeObject): OwnerReference {
   const { uid, name } = owner.metadata;
-  if (uid === undefined) throw new Error(`${owner.kind} ${name}: an owner must have been read from the API (it has no uid)`);
+  if (uid === undefined)
+    throw new Error(`${owner.kind} ${name}: an owner must have been read from the API (it has no uid)`);
   return { apiVersion: owner.apiVersion, kind: owner.kind, name, uid, controller: true, blockOwnerDeletion: true };
 }
 
-const core = (plural: string, kind: string, namespaced = true): ResourceType => ({ group: '', version: 'v1', plural, kind, namespaced });
-const of = (group: string, plural: string, kind: string, namespaced = true): ResourceType => ({ group, version: 'v1', plural, kind, namespaced });
+const core = (plural: string, kind: string, namespaced = true): ResourceType => ({
+  group: '',
+  version: 'v1',
+  plural,
+  kind,
+  namespaced,
+});
+const of = (group: string, plural: string, kind: string, namespaced = true): ResourceType => ({
+  group,
+  version: 'v1',
+  plural,
+  kind,
+  namespaced,
+});
 
 /** Kubernetes' own resource types that controllers commonly read or write. */
 export const builtin = {
@@ -132,8 +148,14 @@ export const builtin = {
 } as const satisfies Record<string, ResourceType>;
 
 /** Finds the resource type of an object among `extra` and Kubernetes' own. Throws for a kind that is in neither. */
-export function resourceTypeOf(object: { apiVersion: string; kind: string }, extra: readonly ResourceType[] = []): ResourceType {
-  const found = [...extra, ...Object.values(builtin)].find((type) => type.kind === object.kind && apiVersionOf(type) === object.apiVersion);
-  if (found === undefined) throw new Error(`no resource type is known for ${object.apiVersion} ${object.kind}; pass it explicitly`);
+export function resourceTypeOf(
+  object: { apiVersion: string; kind: string },
+  extra: readonly ResourceType[] = [],
+): ResourceType {
+  const found = [...extra, ...Object.values(builtin)].find(
+    (type) => type.kind === object.kind && apiVersionOf(type) === object.apiVersion,
+  );
+  if (found === undefined)
+    throw new Error(`no resource type is known for ${object.apiVersion} ${object.kind}; pass it explicitly`);
   return found;
 }
