@@ -1,0 +1,122 @@
+import { type Mailbox, type MailboxResolved, resolveMailbox } from '../../crds/mailbox.js';
+import { losesTo } from '../claims.js';
+
+/** What a mailbox needs to know of the domain that an address lies in. */
+export interface HostingDomain {
+  /** Name of the MailDomain object. */
+  name: string;
+  /** `namespace/name` of the MailSystem that serves it; undefined while the MailDomain has none. */
+  system: string | undefined;
+}
+
+/** What surrounds one mailbox, as the caches show it. */
+export interface MailboxContext {
+  /** The MailDomain of this domain in the mailbox's namespace. */
+  domain: (domain: string) => HostingDomain | undefined;
+  /** Every Mailbox, this one included, that claims this address within the same MailSystem. */
+  claimants: (address: string) => readonly Mailbox[];
+}
+
+/** Something that keeps a mailbox from being what its spec asks for: a condition's reason and message. */
+export interface Problem {
+  reason: 'InvalidSpec' | 'DomainNotFound' | 'SystemNotFound' | 'AddressConflict';
+  message: string;
+}
+
+/** A mailbox as the directory should have it. */
+export interface DesiredMailbox {
+  /** `namespace/name` of the MailSystem. */
+  system: string;
+  uuid: string;
+  /** Canonical form. */
+  address: string;
+  /** Canonical forms, without the address itself, sorted. */
+  aliases: string[];
+  /** Bytes; null is unlimited. */
+  quotaBytes: number | null;
+  deletionPolicy: 'Retain' | 'Delete';
+}
+
+/**
+ * What should be in the directory for a Mailbox, and what is wrong with it. Without `mailbox` nothing is to be
+ * changed there: what worked before goes on working.
+ */
+export function desiredMailbox(object: Mailbox, context: MailboxContext): { mailbox?: DesiredMailbox; problems: Problem[] } {
+  const spec = resolved(object);
+  if ('problem' in spec) return { problems: [spec.problem] };
+  const { address, aliases, quotaBytes, deletionPolicy } = spec.value;
+  const system = systemOf(address, object, context);
+  if ('problem' in system) return { problems: [system.problem] };
+  const conflict = conflictOf(address, object, context);
+  if (conflict) return { problems: [conflict] };
+
+  const checked = aliases.map((alias) => usableAlias(alias, system.value, object, context));
+  return {
+    mailbox: {
+      system: system.value,
+      uuid: uuidOf(object),
+      address,
+      aliases: checked.flatMap((alias) => ('value' in alias ? [alias.value] : [])).sort(),
+      quotaBytes: quotaBytes ?? null,
+      deletionPolicy,
+    },
+    problems: checked.flatMap((alias) => ('problem' in alias ? [alias.problem] : [])),
+  };
+}
+
+/** The immutable identity of the stored mail: the object's own uid, or the one that it adopts. */
+export function uuidOf(object: Mailbox): string {
+  return (object.spec.adopt ?? object.metadata.uid ?? '').toLowerCase();
+}
+
+/** Canonical addresses that an object claims, the main one first; an object that doesn't parse claims nothing. */
+export function claimedAddresses(object: Mailbox): string[] {
+  const spec = resolved(object);
+  return 'value' in spec ? [spec.value.address, ...spec.value.aliases] : [];
+}
+
+type Result<T> = { value: T } | { problem: Problem };
+
+function resolved(object: Mailbox): Result<MailboxResolved> {
+  try {
+    return { value: resolveMailbox(object.spec) };
+  } catch (error) {
+    return { problem: { reason: 'InvalidSpec', message: (error as Error).message } };
+  }
+}
+
+function systemOf(address: string, object: Mailbox, context: MailboxContext): Result<string> {
+  const domain = domainPart(address);
+  const hosting = context.domain(domain);
+  if (hosting === undefined) {
+    const message = `No MailDomain in namespace ${object.metadata.namespace ?? ''} has domain ${domain}, which ${address} needs. Create one, or correct the address.`;
+    return { problem: { reason: 'DomainNotFound', message } };
+  }
+  if (hosting.system === undefined) {
+    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet; its SystemReady condition says why.`;
+    return { problem: { reason: 'SystemNotFound', message } };
+  }
+  return { value: hosting.system };
+}
+
+function usableAlias(address: string, system: string, object: Mailbox, context: MailboxContext): Result<string> {
+  const home = systemOf(address, object, context);
+  if ('problem' in home) return home;
+  if (home.value !== system) {
+    const message = `${address} belongs to MailSystem ${home.value}, the mailbox to ${system}: an alias must be in the mailbox's own system.`;
+    return { problem: { reason: 'SystemNotFound', message } };
+  }
+  const conflict = conflictOf(address, object, context);
+  return conflict ? { problem: conflict } : { value: address };
+}
+
+function conflictOf(address: string, object: Mailbox, context: MailboxContext): Problem | undefined {
+  const owner = losesTo(object, context.claimants(address));
+  if (owner === undefined) return undefined;
+  const message = `${address} is claimed by Mailbox ${owner.metadata.namespace ?? ''}/${owner.metadata.name}, which is older. Remove it here or there.`;
+  return { reason: 'AddressConflict', message };
+}
+
+function domainPart(address: string): string {
+  return address.slice(address.lastIndexOf('@') + 1);
+}
