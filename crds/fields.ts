@@ -84,8 +84,7 @@ export function storageClassName(): z.ZodOptional<z.ZodString> {
 
 /** Rule for a schema above `path`: a size that may grow but not shrink, unset meaning `fallback`. */
 export function neverShrinks(path: string, fallback: string): Rule {
-  const value = (object: string) => `${optionalPath(object, path)}.orValue("${fallback}")`;
-  const [now, before] = [value('self'), value('oldSelf')];
+  const [now, before] = [valueOr('self', path, `"${fallback}"`), valueOr('oldSelf', path, `"${fallback}"`)];
   return {
     rule: `!isQuantity(${now}) || !isQuantity(${before}) || quantity(${now}).compareTo(quantity(${before})) >= 0`,
     message: `volumes can grow but not shrink: give at least the present size (unset means ${fallback})`,
@@ -96,13 +95,19 @@ export function neverShrinks(path: string, fallback: string): Rule {
 /** Rule for a schema above `path`: a string that can't be set, changed or removed after creation. */
 export function immutable(path: string, message: string): Rule {
   return {
-    rule: `${optionalPath('self', path)}.orValue("") == ${optionalPath('oldSelf', path)}.orValue("")`,
+    rule: `${valueOr('self', path, '""')} == ${valueOr('oldSelf', path, '""')}`,
     message,
     fieldPath: `.${path}`,
   };
 }
 
-/** `self`, `a.b` → `self.?a.?b`, which is empty where a step is missing. */
-function optionalPath(object: string, path: string): string {
-  return [object, ...path.split('.')].join('.?');
+/** CEL: whether `object.path` is there. */
+export function present(object: string, path: string): string {
+  const steps = path.split('.');
+  return steps.map((_, index) => `has(${[object, ...steps.slice(0, index + 1)].join('.')})`).join(' && ');
+}
+
+/** CEL: `object.path`, or `fallback` if it isn't there. `.?` and `orValue` would do, but the API server can't tell their cost. */
+export function valueOr(object: string, path: string, fallback: string): string {
+  return `(${present(object, path)} ? ${object}.${path} : ${fallback})`;
 }

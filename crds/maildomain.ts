@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
-import { DOMAIN_MESSAGE, DOMAIN_PATTERN, parseDomain } from './domain.js';
-import { domain, objectName, type Rule, rules, text } from './fields.js';
+import { DOMAIN_MESSAGE, parseDomain } from './domain.js';
+import { domain, objectName, present, type Rule, rules, text, valueOr } from './fields.js';
 import { type ObjectOf, parseSpec } from './object.js';
+
+const DEFAULT_ALGORITHM = 'rsa-2048';
 
 const dkim = z
   .object({
@@ -17,7 +19,7 @@ const dkim = z
       ),
     algorithm: z
       .enum(['rsa-2048', 'ed25519'])
-      .default('rsa-2048')
+      .default(DEFAULT_ALGORITHM)
       .describe('Kind of key. Every receiver can verify rsa-2048; some can not verify ed25519 yet.'),
   })
   .prefault({})
@@ -46,21 +48,28 @@ export const mailDomainSpecSchema = z
 /** Rules on the whole object: the API server gives them metadata.name. */
 export const mailDomainRules: readonly Rule[] = [
   {
-    rule:
-      'self.?spec.?dkim.?algorithm.orValue("rsa-2048") == oldSelf.?spec.?dkim.?algorithm.orValue("rsa-2048")' +
-      ' || self.?spec.?dkim.?selector.orValue("") != oldSelf.?spec.?dkim.?selector.orValue("")',
+    rule: [
+      valueOr('self', 'spec.dkim.algorithm', `"${DEFAULT_ALGORITHM}"`),
+      ' == ',
+      valueOr('oldSelf', 'spec.dkim.algorithm', `"${DEFAULT_ALGORITHM}"`),
+      ' || ',
+      valueOr('self', 'spec.dkim.selector', '""'),
+      ' != ',
+      valueOr('oldSelf', 'spec.dkim.selector', '""'),
+    ].join(''),
     message:
       'needs another dkim.selector when it changes, because resolvers go on serving the old key under the old one: set both',
     fieldPath: '.spec.dkim.algorithm',
   },
   {
-    rule: 'self.?spec.?domain.orValue(self.metadata.name) == oldSelf.?spec.?domain.orValue(oldSelf.metadata.name)',
+    rule: `${valueOr('self', 'spec.domain', 'self.metadata.name')} == ${valueOr('oldSelf', 'spec.domain', 'oldSelf.metadata.name')}`,
     message: 'the domain of a MailDomain is fixed: create another MailDomain for another domain',
     fieldPath: '.spec.domain',
   },
   {
-    rule: `(has(self.spec) && has(self.spec.domain)) || self.metadata.name.matches(r"${DOMAIN_PATTERN.source}")`,
-    message: `without spec.domain the object's name is the domain, and it ${DOMAIN_MESSAGE}: set spec.domain or rename the object`,
+    // The API server has made sure that names are lower-case letters, digits, "-" and ".".
+    rule: String.raw`(${present('self', 'spec.domain')}) || self.metadata.name.matches(r"\.[a-z][a-z0-9-]*$")`,
+    message: `without it the object's name is the domain, and that ${DOMAIN_MESSAGE}: set spec.domain, or rename the object`,
     fieldPath: '.spec.domain',
   },
 ];

@@ -9,11 +9,13 @@ import {
   immutable,
   neverShrinks,
   objectName,
+  present,
   type Rule,
   rules,
   size,
   storageClassName,
   text,
+  valueOr,
 } from './fields.js';
 import { type ObjectOf, parseSpec } from './object.js';
 
@@ -115,8 +117,8 @@ const filter = z
     description: 'Filtering of incoming mail (rspamd). Scores are those of the X-Spamd-Result header.',
     ...rules({
       rule:
-        'self.?greylistAbove.orValue(4.0) <= self.?rejectAbove.orValue(15.0)' +
-        ' && self.?tagAbove.orValue(6.0) <= self.?rejectAbove.orValue(15.0)',
+        `${valueOr('self', 'greylistAbove', '4.0')} <= ${valueOr('self', 'rejectAbove', '15.0')}` +
+        ` && ${valueOr('self', 'tagAbove', '6.0')} <= ${valueOr('self', 'rejectAbove', '15.0')}`,
       message:
         'rejectAbove (unset means 15) must not be below tagAbove (6) or greylistAbove (4): raise it or lower those',
       fieldPath: '.rejectAbove',
@@ -202,17 +204,17 @@ const volumeRules: Rule[] = (['queue', 'store', 'database', 'redis'] as const).f
 ]);
 
 const shardNames = (object: string) =>
-  `(has(${object}.store) && has(${object}.store.shards) ? ${object}.store.shards.map(s, s.name) : ["${FIRST_SHARD}"])`;
+  `(${present(object, 'store.shards')} ? ${object}.store.shards.map(s, s.name) : ["${FIRST_SHARD}"])`;
 
 const databaseRules: Rule[] = [
   {
-    rule: 'self.?database.?members.orValue(3) >= oldSelf.?database.?members.orValue(3)',
+    rule: `${valueOr('self', 'database.members', '3')} >= ${valueOr('oldSelf', 'database.members', '3')}`,
     message:
       "can't be lowered (unset means 3): the members that would be removed may hold the only copy of the latest changes",
     fieldPath: '.database.members',
   },
   {
-    rule: 'self.?database.?external.hasValue() == oldSelf.?database.?external.hasValue()',
+    rule: `(${present('self', 'database.external')}) == (${present('oldSelf', 'database.external')})`,
     message:
       "can't be added or removed: the directory holds passwords and the places of mailboxes, and would start empty. Create a new MailSystem instead",
     fieldPath: '.database.external',

@@ -63,8 +63,8 @@ type Structural = Record<string, unknown>;
  * The structural OpenAPI schema that a CRD takes.
  * https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
  *
- * Defaults are left out: they are filled in by code, so that what is stored is what was written. A pattern becomes a
- * CEL rule, because only rules have messages.
+ * Defaults are left out: they are filled in by code, so that what is stored is what was written. A pattern with a message
+ * becomes a CEL rule, because only rules have messages.
  *
  * @param path of the schema, for errors
  * @throws Error for anything that is not structural, has no description, or is a list without a merge rule
@@ -79,9 +79,7 @@ export function structural(schema: SchemaNode, path: string): Structural {
   if (result.type === 'integer') boundInteger(result);
   if (schema.properties !== undefined) result.properties = structuralProperties(schema.properties, path);
   if (schema.items !== undefined) result.items = structural(schema.items, `${path}[]`);
-  const rules = [...patternRule(schema), ...(schema['x-kubernetes-validations'] ?? [])];
-  if (rules.length > 0) result['x-kubernetes-validations'] = rules;
-  return result;
+  return { ...result, ...patternOrRules(schema) };
 }
 
 function refuse(schema: SchemaNode, path: string): void {
@@ -115,9 +113,16 @@ function boundInteger(result: Structural): void {
   if (result.maximum === Number.MAX_SAFE_INTEGER) delete result.maximum;
 }
 
-function patternRule({ pattern, patternMessage }: SchemaNode): Rule[] {
-  if (pattern === undefined) return [];
+function patternOrRules(schema: SchemaNode): Structural {
+  const { pattern, patternMessage, 'x-kubernetes-validations': rules = [] } = schema;
+  const all = patternMessage === undefined ? rules : [patternRule(pattern ?? '', patternMessage), ...rules];
+  return {
+    ...(pattern !== undefined && patternMessage === undefined ? { pattern } : {}),
+    ...(all.length > 0 ? { 'x-kubernetes-validations': all } : {}),
+  };
+}
+
+function patternRule(pattern: string, message: string): Rule {
   if (pattern.includes('"')) throw new Error(`the pattern ${pattern} has a quote, which ends a CEL string`);
-  const message = patternMessage ?? `must match ${pattern}`;
-  return [{ rule: `self.matches(r"${pattern}")`, message }];
+  return { rule: `self.matches(r"${pattern}")`, message };
 }
