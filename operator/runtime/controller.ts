@@ -88,40 +88,44 @@ interface Job {
 type NextJob = (signal: () => AbortSignal) => Promise<Job | undefined>;
 
 function runWorkers(options: CommonOptions, next: NextJob): RunningController {
-  const { name, queue, workers = 2, limitMs = 120_000, log, metrics } = options;
-  const stopping = new AbortController();
+  const { name, queue, workers = 2, metrics } = options;
+  const underWay = new Set<AbortController>();
   metrics?.reconcilesRunning(name, () => queue.processing);
-
-  const perform = async ({ keys, run }: Job, abort: AbortController): Promise<void> => {
-    const started = performance.now();
-    const timer = setTimeout(() => {
-      log.warn({ controller: name, keys: keys.slice(0, 10), limitMs }, 'a reconciliation takes longer than its limit');
-      abort.abort(new Error(`longer than ${limitMs} ms`));
-    }, limitMs);
-    const results = await outcomes(keys, run);
-    clearTimeout(timer);
-    const seconds = (performance.now() - started) / 1000;
-    settle(options, keys, results, seconds);
-  };
 
   const work = async (): Promise<void> => {
     for (;;) {
       const abort = new AbortController();
-      const job = await next(() => AbortSignal.any([abort.signal, stopping.signal]));
+      const job = await next(() => abort.signal);
       if (job === undefined) return;
-      await perform(job, abort);
+      underWay.add(abort);
+      await perform(options, job, abort);
+      underWay.delete(abort);
     }
   };
 
   const all = Promise.all(Array.from({ length: workers }, work));
   return {
     stop: async (graceMs = 10_000) => {
-      const timer = setTimeout(() => stopping.abort(new Error('the controller is stopping')), graceMs);
+      const timer = setTimeout(() => {
+        for (const abort of underWay) abort.abort(new Error('the controller is stopping'));
+      }, graceMs);
       await queue.close();
       await all;
       clearTimeout(timer);
     },
   };
+}
+
+async function perform(options: CommonOptions, { keys, run }: Job, abort: AbortController): Promise<void> {
+  const { name, limitMs = 120_000, log } = options;
+  const started = performance.now();
+  const timer = setTimeout(() => {
+    log.warn({ controller: name, keys: keys.slice(0, 10), limitMs }, 'a reconciliation takes longer than its limit');
+    abort.abort(new Error(`longer than ${limitMs} ms`));
+  }, limitMs);
+  const results = await outcomes(keys, run);
+  clearTimeout(timer);
+  settle(options, keys, results, (performance.now() - started) / 1000);
 }
 
 /** Runs the job; whatever it throws becomes the result of all its keys. */

@@ -126,10 +126,14 @@ export function createQueue(options: QueueOptions): Queue {
       return closed ? undefined : pick();
     },
     takeBatch: async (max, lingerMs = 0) => {
-      await readyOrClosed();
-      const lingers = !closed && lingerMs > 0 && urgent.size + background.size < max;
-      if (lingers) await new Promise<void>((resolve) => void clock.after(lingerMs, resolve));
-      return closed ? [] : pickBatch(pick, max);
+      let keys: string[] = [];
+      while (!closed && keys.length === 0) {
+        await readyOrClosed();
+        const lingers = !closed && lingerMs > 0 && urgent.size + background.size < max;
+        if (lingers) await new Promise<void>((resolve) => void clock.after(lingerMs, resolve));
+        if (!closed) keys = pickBatch(pick, max);
+      }
+      return keys;
     },
     done: (key) => {
       processing.delete(key);
