@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# Images get to the nodes as archives: there is no registry.
+
+# node_image_id MACHINE IMAGE: configuration digest of the image there, if it is there.
+# containerd also lists every image under sha256:<configuration digest>.
+node_image_id() {
+  machine_exec "$1" ctr -n k8s.io images list 2>/dev/null | awk -v name="$2" '
+    $1 == name { digest = $3 }
+    $1 ~ /^sha256:/ { id[$3] = $1 }
+    END { if (digest != "" && digest in id) print id[digest] }'
+}
+
+# program_archive PROGRAM IMAGE FILE: an image that holds one static program, as
+# an archive in Docker's format.
+program_archive() {
+  local program=$1 image=$2 file=$3 work architecture name=${1##*/}
+  case $(uname -m) in
+    x86_64) architecture=amd64 ;;
+    aarch64) architecture=arm64 ;;
+    *) architecture=$(uname -m) ;;
+  esac
+  work=$(mktemp -d "$state/image.XXXXXX")
+  tar -C "${program%/*}" --owner 0 --group 0 --mtime @0 --transform "s|^.*/\{0,1\}$name|${4:-$name}|" -cf "$work/layer.tar" "$name"
+  cat >"$work/config.json" <<JSON
+{"architecture":"$architecture","os":"linux","config":{"Entrypoint":["/${4:-$name}"],"User":"65535:65535"},
+"rootfs":{"type":"layers","diff_ids":["sha256:$(sha256sum <"$work/layer.tar" | cut -d' ' -f1)"]}}
+JSON
+  echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$image\"],\"Layers\":[\"layer.tar\"]}]" >"$work/manifest.json"
+  tar -C "$work" -cf "$file" manifest.json config.json layer.tar
+  rm -rf "$work"
+}
+
+# import_archive MACHINE FILE
+import_archive() { machine_exec "$1" ctr -n k8s.io images import "$2" >/dev/null; }
+
+import_pause_image() {
+  [[ -z $(node_image_id "$1" "$pause_image") ]] || return 0
+  local archive=$state/bin/pause-image.tar
+  [[ -s $archive ]] || program_archive "$init" "$pause_image" "$archive"
+  import_archive "$1" "$archive"
+}
+
+# full_name IMAGE: as containerd and the kubelet write it.
+full_name() {
+  local image=$1
+  [[ ${image##*/} == *:* ]] || image+=:latest
+  echo "$image"
+}
+
+# load_images IMAGE…: podman's images, into every running node that lacks them.
+load_images() {
+  local image id number machines=() missing=() wanted=()
+  for number in $(node_numbers); do
+    machine_pid "n$number" >/dev/null && machines+=("n$number")
+  done
+  ((${#machines[@]})) || fail "no node is running; start one with: hack/cluster up"
+
+  local -A ids=()
+  for image in "$@"; do
+    image=$(full_name "$image")
+    id=$(podman image inspect --format '{{.Id}}' "$image") || fail "podman has no image $image"
+    ids[$image]=sha256:${id#sha256:}
+  done
+
+  local machine
+  local -A lacking=()
+  for machine in "${machines[@]}"; do
+    missing=()
+    for image in "${!ids[@]}"; do
+      [[ $(node_image_id "$machine" "$image") == "${ids[$image]}" ]] || missing+=("$image")
+    done
+    ((${#missing[@]})) || continue
+    lacking[$machine]=${missing[*]}
+    wanted+=("${missing[@]}")
+  done
+  ((${#wanted[@]})) || return 0
+  mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+
+  local archive
+  archive=$(mktemp "$state/images.XXXXXX.tar")
+  # shellcheck disable=SC2064
+  trap "rm -f '$archive'" EXIT
+  rm -f "$archive" # podman refuses to write into an existing file
+  podman save -q --format docker-archive -m -o "$archive" "${wanted[@]}"
+  local jobs=()
+  for machine in "${!lacking[@]}"; do
+    say "loading into $machine: ${lacking[$machine]}"
+    import_archive "$machine" "$archive" &
+    jobs+=($!)
+  done
+  local job
+  for job in "${jobs[@]}"; do
+    wait "$job" || fail "an import failed"
+  done
+  rm -f "$archive"
+}

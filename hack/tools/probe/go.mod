@@ -1,0 +1,3 @@
+module posthorn.dev/hack/probe
+
+go 1.24
