@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { directoryError } from './errors.js';
+import type { Written } from './rows.js';
 
 /** How the operator reaches the directory's leader. */
 export interface DirectoryConnection {
@@ -28,6 +29,8 @@ export interface Database {
    * with `doing`; the connection it happened on is not used again.
    */
   transaction<T>(doing: string, work: (client: pg.ClientBase) => Promise<T>): Promise<T>;
+  /** The same, with a position in the write-ahead log that is not before the commit. */
+  write<T>(doing: string, work: (client: pg.ClientBase) => Promise<T>): Promise<Written<T>>;
   close(): Promise<void>;
 }
 
@@ -54,26 +57,40 @@ export function openDatabase(connection: DirectoryConnection): Database {
   // An idle connection that breaks is dropped by the pool; without a listener it would end the process.
   pool.on('error', () => undefined);
   return {
-    transaction: (doing, work) => transaction(pool, timeoutMs, doing, work),
+    transaction: async (doing, work) => (await transaction(pool, timeoutMs, doing, 'COMMIT', work)).value,
+    write: async (doing, work) => {
+      const { value, end } = await transaction(pool, timeoutMs, doing, COMMIT_WITH_LSN, work);
+      return { value, lsn: lsnOf(end) };
+    },
     close: () => pool.end(),
   };
+}
+
+/** One round trip: a pooler keeps the server for the whole of a query string. */
+const COMMIT_WITH_LSN = 'COMMIT; SELECT pg_current_wal_lsn()::text AS lsn';
+
+/** node-postgres gives one result per statement of a query string. */
+function lsnOf(end: unknown): string {
+  const results = end as pg.QueryResult<{ lsn?: string }>[];
+  return results.at(-1)?.rows[0]?.lsn ?? '0/0';
 }
 
 async function transaction<T>(
   pool: pg.Pool,
   timeoutMs: number,
   doing: string,
+  commit: string,
   work: (client: pg.ClientBase) => Promise<T>,
-): Promise<T> {
+): Promise<{ value: T; end: unknown }> {
   let client: pg.PoolClient | undefined;
   try {
     client = await pool.connect();
     // Not as connection parameters: a pooler refuses those, and in transaction mode sessions are shared.
     await client.query(`BEGIN; SET LOCAL statement_timeout = ${timeoutMs}; SET LOCAL lock_timeout = ${timeoutMs}`);
-    const result = await work(client);
-    await client.query('COMMIT');
+    const value = await work(client);
+    const end: unknown = await client.query(commit);
     client.release();
-    return result;
+    return { value, end };
   } catch (cause) {
     const error = directoryError(doing, cause);
     client?.release(error);

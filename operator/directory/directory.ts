@@ -1,0 +1,87 @@
+import { type Database, type DirectoryConnection, openDatabase } from './connection.js';
+import { adoptable, listDomains, listMailboxes } from './inventory.js';
+import { migrate } from './migrate.js';
+import {
+  projectDomains,
+  projectMailboxes,
+  projectSettings,
+  projectShards,
+  removeDomains,
+  setPasswords,
+  tombstoneMailboxes,
+} from './projection.js';
+import { currentLsn, type Replay, replayedEverywhere } from './replication.js';
+import type {
+  DomainRow,
+  Lsn,
+  MailboxInventory,
+  MailboxOutcome,
+  MailboxRow,
+  PasswordRow,
+  RetainedMailbox,
+  SettingsRow,
+  ShardRow,
+  Written,
+} from './rows.js';
+
+/**
+ * The operator's side of one MailSystem's directory. Everything is idempotent, writes only what differs, and fails
+ * with DirectoryUnavailable (try again) or DirectoryRejected (don't).
+ */
+export interface Directory {
+  /** Bring the schema up to date; returns what was applied. */
+  migrate(): Promise<string[]>;
+  /** Outcomes are in the order of `batch`. A few hundred rows at a time are best; at most 5000. */
+  projectMailboxes(batch: readonly MailboxRow[]): Promise<Written<MailboxOutcome[]>>;
+  /**
+   * The objects are gone: addresses are free at once, the data is kept, or with deletionPolicy Delete may be removed
+   * after `graceSeconds` (default 60). Returns the uuids that were alive until now and belonged to that object.
+   */
+  tombstoneMailboxes(
+    gone: readonly { uuid: string; objectUid: string }[],
+    graceSeconds?: number,
+  ): Promise<Written<string[]>>;
+  /** Returns the uuids whose password changed. null: nobody can log in by a Secret's password. */
+  setPasswords(rows: readonly { uuid: string; password: PasswordRow | null }[]): Promise<Written<string[]>>;
+  /** Returns the domains that changed. The last writer owns a domain: decide who wins before. */
+  projectDomains(rows: readonly DomainRow[]): Promise<Written<string[]>>;
+  /** Removes domains that belong to that object. Those that addresses lie in are kept, and returned. */
+  removeDomains(gone: readonly { domain: string; objectUid: string }[]): Promise<Written<{ inUse: string[] }>>;
+  /** Every shard there should be. Others are removed, except those that mailboxes (deleted ones too) lie on: `inUse`. */
+  projectShards(rows: readonly ShardRow[]): Promise<Written<{ inUse: string[] }>>;
+  /** Returns whether anything changed. */
+  projectSettings(row: SettingsRow): Promise<Written<boolean>>;
+  /** Live mailboxes in pages of at most `pageSize` (default 1000), in the order of uuid. */
+  listMailboxes(pageSize?: number): AsyncIterable<MailboxInventory[]>;
+  listDomains(): Promise<DomainRow[]>;
+  /** Deleted mailboxes that had this main address and that an object in this namespace may adopt, newest first. */
+  adoptable(address: string, namespace: string): Promise<RetainedMailbox[]>;
+  currentLsn(): Promise<Lsn>;
+  /** Have all members that may be asked replayed this position? */
+  replayedEverywhere(lsn: Lsn): Promise<Replay>;
+  close(): Promise<void>;
+}
+
+/** Nothing is connected before the first call. */
+export function openDirectory(connection: DirectoryConnection): Directory {
+  return directoryOn(openDatabase(connection));
+}
+
+function directoryOn(database: Database): Directory {
+  return {
+    migrate: () => migrate(database),
+    projectMailboxes: (batch) => projectMailboxes(database, batch),
+    tombstoneMailboxes: (gone, graceSeconds) => tombstoneMailboxes(database, gone, graceSeconds),
+    setPasswords: (rows) => setPasswords(database, rows),
+    projectDomains: (rows) => projectDomains(database, rows),
+    removeDomains: (gone) => removeDomains(database, gone),
+    projectShards: (rows) => projectShards(database, rows),
+    projectSettings: (row) => projectSettings(database, row),
+    listMailboxes: (pageSize) => listMailboxes(database, pageSize),
+    listDomains: () => listDomains(database),
+    adoptable: (address, namespace) => adoptable(database, address, namespace),
+    currentLsn: () => currentLsn(database),
+    replayedEverywhere: (lsn) => replayedEverywhere(database, lsn),
+    close: () => database.close(),
+  };
+}
