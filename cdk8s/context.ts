@@ -1,3 +1,4 @@
+import type { MailSystemResolved } from '../crds/mailsystem.js';
 import type { Templates } from './template.js';
 
 /** The daemons' roles: one rendered ConfigMap (`SYSTEM-ROLE-config`) each. */
@@ -31,46 +32,6 @@ export interface VolumeRequest {
   readonly storageClassName?: string | undefined;
 }
 
-/** `spec` of a MailSystem with every default filled in. */
-export interface ResolvedMailSystemSpec {
-  readonly hostname: string;
-  readonly postmaster?: string | undefined;
-  readonly mx: { readonly replicas: number };
-  readonly submission: { readonly replicas: number };
-  readonly egress: { readonly replicas: number };
-  readonly proxy: { readonly replicas: number };
-  readonly queue: VolumeRequest;
-  readonly store: VolumeRequest & {
-    readonly shards: readonly { readonly name: string; readonly replicas: number }[];
-  };
-  readonly database: VolumeRequest & {
-    readonly members: number;
-    readonly external?: { readonly secretRef: { readonly name: string } } | undefined;
-  };
-  readonly redis: { readonly size: string; readonly storageClassName?: string | undefined };
-  readonly filter: {
-    readonly rejectAbove: number;
-    readonly tagAbove: number;
-    /** 0 turns greylisting off. */
-    readonly greylistAbove: number;
-  };
-  readonly resolver: {
-    readonly forwarders: readonly string[];
-    readonly rootServers: readonly { readonly name: string; readonly address: string }[];
-    readonly trustAnchors: readonly string[];
-  };
-  readonly tls?: { readonly secretRef?: { readonly name: string } | undefined } | undefined;
-  readonly exposure: { readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' };
-  readonly images: {
-    readonly prefix?: string | undefined;
-    readonly tag?: string | undefined;
-    readonly pullPolicy?: 'Always' | 'IfNotPresent' | 'Never' | undefined;
-  };
-  /** `messageSize` is a Kubernetes quantity. */
-  readonly limits: { readonly messageSize: string };
-  readonly deletionPolicy: 'Retain' | 'Delete';
-}
-
 /** An internal client of the SMTP listeners, known by its public key. */
 export interface Peer {
   /** SHA-256 of the public key as Postfix prints it: `AA:BB:…`, 32 bytes. */
@@ -92,7 +53,8 @@ export interface MailSystemContext {
   readonly namespace: string;
   /** The MailSystem's uid: when given, every child carries a controller reference to it. */
   readonly uid?: string | undefined;
-  readonly spec: ResolvedMailSystemSpec;
+  /** With every default filled in. */
+  readonly spec: MailSystemResolved;
   /** For example `cluster.local`, without dots at either end. */
   readonly clusterDomain: string;
   /** IP address of the cluster's DNS service. */

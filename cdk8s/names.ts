@@ -14,6 +14,7 @@ export function names(system: string) {
     tls: (role: TlsRole) => `${system}-tls-${role}`,
     tlsPublic: `${system}-tls-public`,
     peers: `${system}-peers`,
+    storePassword: `${system}-store-password`,
     config: (role: string) => `${system}-${role}-config`,
     mx: `${system}-mx`,
     mxInternal: `${system}-mx-internal`,

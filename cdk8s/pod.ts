@@ -54,9 +54,10 @@ export interface Pod {
   readonly component: Component;
   /** More selector labels (the shard). */
   readonly labels?: Readonly<Record<string, string>>;
-  /** Started in this order, each after the one before is alive, and stopped after the main container. */
+  /** Started in this order, each after the one before is alive, and stopped after the containers. */
   readonly sidecars?: readonly Daemon[];
-  readonly main: Daemon;
+  /** The first is what `kubectl logs` and `kubectl exec` mean by default. */
+  readonly containers: readonly [Daemon, ...Daemon[]];
   /** Group that may read the Secrets and owns the volumes. */
   readonly fsGroup: number;
   readonly volumes?: readonly V1Volume[];
@@ -73,11 +74,14 @@ export interface Pod {
 
 /** Pod template of a workload, fit for the Pod Security level `baseline` (`restricted` without Postfix). */
 export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
-  const daemons = [...(pod.sidecars ?? []), pod.main];
+  const daemons = [...(pod.sidecars ?? []), ...pod.containers];
   return {
     metadata: {
       labels: labels(system, pod.component, pod.labels),
-      annotations: { [RESTART_HASH]: restartHash(system, pod.component, daemons) },
+      annotations: {
+        'kubectl.kubernetes.io/default-container': pod.containers[0].name,
+        [RESTART_HASH]: restartHash(system, pod.component, daemons),
+      },
     },
     spec: {
       ...podSecurity(pod, daemons),
@@ -95,7 +99,7 @@ export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
         },
       ],
       ...(pod.sidecars?.length ? { initContainers: pod.sidecars.map((d) => sidecar(system, d)) } : {}),
-      containers: [container(system, pod.main)],
+      containers: pod.containers.map((d) => container(system, d)),
       volumes: [...(pod.volumes ?? []), ...daemons.flatMap((d) => daemonVolumes(system, d))],
     },
   };

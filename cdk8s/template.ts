@@ -79,15 +79,11 @@ export function render(text: string, values: TemplateValues, file: string): stri
   return text.replace(PLACEHOLDER, (_, name: string) => {
     const value = Object.hasOwn(values, name) ? values[name] : undefined;
     if (value === undefined) throw new Error(`${file}: no value for placeholder @${name}@`);
-    if (!MULTI_LINE.has(name) && hasControlCharacter(value)) {
+    if (!MULTI_LINE.has(name) && /\p{Cc}/u.test(value)) {
       throw new Error(`${file}: the value of @${name}@ holds a control character`);
     }
     return value;
   });
-}
-
-function hasControlCharacter(value: string): boolean {
-  return [...value].some((c) => c < ' ' || c === '\u007f');
 }
 
 /**

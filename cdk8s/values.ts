@@ -1,3 +1,5 @@
+import type { MailSystemResolved } from '../crds/mailsystem.js';
+import { parseQuantity } from '../crds/quantity.js';
 import type { MailSystemContext } from './context.js';
 import { directoryHosts, directoryLeader, names, serviceHost } from './names.js';
 import type { TemplateValues } from './template.js';
@@ -24,7 +26,7 @@ export function templateValues(context: MailSystemContext): TemplateValues {
     MX_INTERNAL_HOST: serviceHost(context, n.mxInternal),
     EGRESS_HOST: serviceHost(context, n.egress),
     REDIS_HOST: serviceHost(context, n.redis),
-    MESSAGE_SIZE_LIMIT: String(quantityBytes(spec.limits.messageSize)),
+    MESSAGE_SIZE_LIMIT: String(parseQuantity(spec.limits.messageSize)),
     REJECT_SCORE: String(spec.filter.rejectAbove),
     TAG_SCORE: String(spec.filter.tagAbove),
     GREYLIST_SCORE: String(spec.filter.greylistAbove),
@@ -32,33 +34,28 @@ export function templateValues(context: MailSystemContext): TemplateValues {
   };
 }
 
-const QUANTITY = /^(\d+(?:\.\d+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)$/;
-const UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-};
-
 /**
- * Bytes of a Kubernetes quantity of at least one byte, rounded down.
- * @throws Error on anything else: milli-units and exponents mean nothing for a size.
+ * Lines of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec; without them
+ * unbound asks the Internet's root servers and trusts the Internet's anchor.
  */
-export function quantityBytes(quantity: string): number {
-  const match = QUANTITY.exec(quantity);
-  const bytes = match ? Math.floor(Number(match[1]) * (UNITS[match[2] as string] as number)) : 0;
-  if (!Number.isSafeInteger(bytes) || bytes < 1) {
-    throw new Error(`${JSON.stringify(quantity)} is not a size such as 50Mi`);
-  }
-  return bytes;
+export function resolverConfig(resolver: MailSystemResolved['resolver']): string {
+  const { forwarders, rootServers, trustAnchors } = resolver;
+  return [
+    'server:',
+    ...(trustAnchors.length
+      ? trustAnchors.map((anchor) => `    trust-anchor: "${plain(anchor)}"`)
+      : ['    trust-anchor-file: "/usr/share/dns/root.key"']),
+    ...(forwarders.length
+      ? ['forward-zone:', '    name: "."', ...forwarders.map((f) => `    forward-addr: ${plain(f)}`)]
+      : []),
+    ...(rootServers.length && !forwarders.length
+      ? ['stub-zone:', '    name: "."', ...rootServers.map((r) => `    stub-addr: ${plain(r.address)}`)]
+      : []),
+  ].join('\n');
 }
 
-/** Lines of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec. */
-export function resolverConfig(resolver: MailSystemContext['spec']['resolver']): string {
-  return '';
+/** The API server's patterns allow nothing else; a quote or a line break here would be a directive of its own. */
+function plain(text: string): string {
+  if (/["\\#\r\n]/.test(text)) throw new Error(`${JSON.stringify(text)} can't stand in unbound.conf`);
+  return text;
 }

@@ -1,5 +1,7 @@
 import type { V1DeploymentSpec, V1PersistentVolumeClaim, V1StatefulSetSpec } from '@kubernetes/client-node';
 import type { Construct } from 'constructs';
+import { formatQuantity, parseQuantity } from '../crds/quantity.js';
+import { addConfig, configMapName } from './config.js';
 import type { VolumeRequest } from './context.js';
 import { addChild } from './object.js';
 import { type Pod, podTemplate } from './pod.js';
@@ -16,11 +18,19 @@ export interface Stateful extends Pod {
   readonly minReadySeconds?: number;
 }
 
+/** The ConfigMap of every daemon in the pod. */
+function addConfigs(scope: Construct, system: System, pod: Pod): void {
+  const configs = [...(pod.sidecars ?? []), ...pod.containers].flatMap(({ config }) => config ?? []);
+  const byName = new Map(configs.map((config) => [configMapName(system, config), config]));
+  for (const config of byName.values()) addConfig(scope, system, pod.component, config);
+}
+
 /**
- * Adds a StatefulSet that the operator rolls itself (`OnDelete`): it knows which pod is a primary.
+ * Adds, with its daemons' ConfigMaps, a StatefulSet that the operator rolls itself (`OnDelete`): it knows which pod is a primary.
  * Volumes outlive it, unless the MailSystem says `deletionPolicy: Delete`.
  */
 export function addStatefulSet(scope: Construct, system: System, workload: Stateful): void {
+  addConfigs(scope, system, workload);
   const spec: V1StatefulSetSpec = {
     serviceName: workload.serviceName,
     replicas: workload.replicas,
@@ -54,10 +64,15 @@ function claimTemplate(system: System, workload: Stateful): V1PersistentVolumeCl
     spec: {
       accessModes: ['ReadWriteOnce'],
       volumeMode: 'Filesystem',
-      resources: { requests: { storage: claim.size } },
+      resources: { requests: { storage: canonical(claim.size) } },
       ...(claim.storageClassName ? { storageClassName: claim.storageClassName } : {}),
     },
   };
+}
+
+/** As the API server writes it, so that the declared and the live object compare as equal. */
+function canonical(size: string): string {
+  return formatQuantity(parseQuantity(size));
 }
 
 /** A Deployment: pods without state. */
@@ -66,8 +81,9 @@ export interface Stateless extends Pod {
   readonly replicas: number;
 }
 
-/** Adds a Deployment that replaces pods one by one, each only once its successor is ready. */
+/** Adds, with its daemons' ConfigMaps, a Deployment that replaces pods one by one, each only once its successor is ready. */
 export function addDeployment(scope: Construct, system: System, workload: Stateless): void {
+  addConfigs(scope, system, workload);
   const spec: V1DeploymentSpec = {
     replicas: workload.replicas,
     revisionHistoryLimit: 3,

@@ -1,0 +1,182 @@
+import type { Config } from './config.js';
+import type { Component } from './context.js';
+import type { Daemon, Mount } from './pod.js';
+import { PEERS, SASL, TLS, TLS_PUBLIC } from './volumes.js';
+
+/** Group of the pods in which daemons with different uids read the same Secrets. */
+export const SHARED_GROUP = 5010;
+
+/** Fixed uids (and gids) of the daemons, as the images make them. */
+export const UID = {
+  postfix: 0,
+  vmail: 5000,
+  rspamd: 5001,
+  unbound: 5002,
+  redis: 5003,
+  tunnel: 5004,
+  postgres: 5432,
+} as const;
+
+/** What Postfix's master, running as root, needs to open the queue and to start daemons as `postfix`. */
+const POSTFIX_CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
+
+/** A role of the Postfix image; its queue is the pod's volume `queue`. */
+export function postfix(
+  role: 'mx' | 'submission' | 'egress',
+  props: { readonly ports: Readonly<Record<string, number>>; readonly mounts?: readonly Mount[] },
+): Daemon {
+  return {
+    name: 'postfix',
+    image: 'postfix',
+    role,
+    uid: UID.postfix,
+    capabilities: POSTFIX_CAPABILITIES,
+    ports: props.ports,
+    config: { image: 'postfix', role },
+    mounts: [
+      { volume: 'queue', path: '/var/spool/postfix' },
+      TLS,
+      ...(role === 'egress' ? [] : [TLS_PUBLIC]),
+      ...(role === 'submission' ? [] : [PEERS]),
+      ...(props.mounts ?? []),
+    ],
+    writable: ['/etc/postfix', '/var/lib/postfix'],
+    cpu: '40m',
+    memory: '64Mi',
+    memoryLimit: '512Mi',
+  };
+}
+
+/** rspamd as Postfix's milter at 127.0.0.1:11332: `filter` for what comes in, `signer` for what goes out. */
+export function rspamd(role: 'filter' | 'signer'): Daemon {
+  return {
+    name: 'rspamd',
+    image: 'rspamd',
+    role,
+    uid: UID.rspamd,
+    config: { image: 'rspamd', role },
+    writable: ['/var/lib/rspamd'],
+    cpu: role === 'filter' ? '50m' : '20m',
+    memory: role === 'filter' ? '192Mi' : '128Mi',
+    memoryLimit: '1Gi',
+  };
+}
+
+/** The pod's own validating resolver at 127.0.0.1:53. */
+export function unbound(component: Component): Daemon {
+  return {
+    name: 'unbound',
+    image: 'unbound',
+    role: 'resolver',
+    uid: UID.unbound,
+    config: { image: 'unbound', role: 'resolver', configMap: `${component}-resolver` },
+    cpu: '10m',
+    memory: '48Mi',
+    memoryLimit: '256Mi',
+  };
+}
+
+/** haproxy from 127.0.0.1:6379 to Redis by mutual TLS: rspamd speaks Redis in the clear only. */
+export function redisTunnel(component: Component): Daemon {
+  return {
+    name: 'tunnel',
+    image: 'tunnel',
+    role: 'redis',
+    uid: UID.tunnel,
+    config: { image: 'tunnel', role: 'redis', configMap: `${component}-redis-tunnel` },
+    mounts: [TLS],
+    cpu: '10m',
+    memory: '32Mi',
+    memoryLimit: '128Mi',
+  };
+}
+
+/** haproxy in front of a shard's Dovecot: ends mutual TLS and lets in the roles that may come. */
+export function storeTunnel(shard: string): Daemon {
+  return {
+    name: 'tunnel',
+    image: 'tunnel',
+    role: 'store',
+    uid: UID.tunnel,
+    ports: { lmtp: 10024, imap: 10143, sieve: 14190 },
+    config: { image: 'tunnel', role: 'store', configMap: `tunnel-${shard}`, values: { SHARD: shard } },
+    mounts: [TLS],
+    cpu: '20m',
+    memory: '32Mi',
+    memoryLimit: '256Mi',
+  };
+}
+
+/** A role of the Dovecot image that serves mail clients or holds mail. */
+export function dovecot(
+  role: 'proxy' | 'store',
+  props: {
+    readonly ports?: Readonly<Record<string, number>>;
+    readonly mounts: readonly Mount[];
+    readonly shard?: string;
+  },
+): Daemon {
+  return {
+    name: 'dovecot',
+    image: 'dovecot',
+    role,
+    uid: UID.vmail,
+    ...(props.ports ? { ports: props.ports } : {}),
+    config: dovecotConfig(role, props.shard),
+    mounts: [TLS, ...props.mounts],
+    cpu: '40m',
+    memory: '96Mi',
+    memoryLimit: '1Gi',
+  };
+}
+
+function dovecotConfig(role: 'proxy' | 'store', shard: string | undefined): Config {
+  if (shard === undefined) return { image: 'dovecot', role };
+  return { image: 'dovecot', role, configMap: `${role}-${shard}`, values: { SHARD: shard } };
+}
+
+/** Checks passwords for Postfix over a unix socket. */
+export function submissionAuth(): Daemon {
+  return {
+    name: 'auth',
+    image: 'dovecot',
+    role: 'auth',
+    uid: UID.vmail,
+    config: { image: 'dovecot', role: 'auth' },
+    mounts: [TLS, SASL],
+    cpu: '20m',
+    memory: '48Mi',
+    memoryLimit: '768Mi',
+  };
+}
+
+/** Removes the mail of mailboxes that were deleted with `deletionPolicy: Delete` and whose grace has passed. */
+export function reaper(shard: string, mounts: readonly Mount[]): Daemon {
+  return {
+    name: 'reaper',
+    image: 'dovecot',
+    role: 'reaper',
+    uid: UID.vmail,
+    config: dovecotConfig('store', shard),
+    mounts: [TLS, ...mounts],
+    cpu: '5m',
+    memory: '16Mi',
+    memoryLimit: '128Mi',
+  };
+}
+
+/** Redis with TLS. */
+export function redis(): Daemon {
+  return {
+    name: 'redis',
+    image: 'redis',
+    role: 'redis',
+    uid: UID.redis,
+    ports: { redis: 6379 },
+    config: { image: 'redis', role: 'redis' },
+    mounts: [TLS, { volume: 'data', path: '/var/lib/redis' }],
+    cpu: '20m',
+    memory: '48Mi',
+    memoryLimit: '512Mi',
+  };
+}

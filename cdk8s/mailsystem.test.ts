@@ -1,0 +1,248 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type MailSystemResolved, resolveMailSystem } from '../crds/mailsystem.js';
+import type { KubernetesObject } from './context.js';
+import { mailSystemObjects } from './mailsystem.js';
+import { RESTART_HASH } from './pod.js';
+import { bytes, containers, cpu, ingressOf, named, podsOf, type Workload, workloads } from './testing/objects.js';
+import { DEFAULT_SPEC, EXTERNAL_SPEC, FULL_SPEC, sampleContext } from './testing/sample.js';
+import { FIXTURE_TEMPLATES } from './testing/templates.js';
+
+const SPECS: Record<string, MailSystemResolved> = { default: DEFAULT_SPEC, full: FULL_SPEC, external: EXTERNAL_SPEC };
+
+function objects(spec: MailSystemResolved, rest = {}): KubernetesObject[] {
+  return mailSystemObjects(sampleContext(spec, rest));
+}
+
+describe.each(Object.entries(SPECS))('children of a MailSystem with the %s spec', (_, spec) => {
+  const all = objects(spec);
+
+  it('have a name each, of which none looks generated', () => {
+    const keys = all.map((o) => `${o.kind}/${o.metadata.name}`);
+    expect(new Set(keys).size).toBe(keys.length);
+    for (const { metadata } of all) {
+      expect(metadata.name).toMatch(/^mail-[a-z0-9-]+$/);
+      expect(metadata.name).not.toMatch(/c8[0-9a-f]{6}/);
+      expect(metadata.name.length).toBeLessThan(53);
+    }
+  });
+
+  it('belong to the MailSystem, its namespace and its labels', () => {
+    for (const { metadata } of all) {
+      expect(metadata.namespace).toBe('mail');
+      expect(metadata.ownerReferences).toMatchObject([{ kind: 'MailSystem', name: 'mail', controller: true }]);
+      expect(metadata.labels).toMatchObject({
+        'app.kubernetes.io/name': 'posthorn',
+        'app.kubernetes.io/instance': 'mail',
+        'app.kubernetes.io/managed-by': 'posthorn',
+      });
+    }
+  });
+
+  it('select pods that exist, by labels that these carry', () => {
+    for (const workload of workloads(all)) {
+      expect(workload.spec.template.metadata?.labels).toMatchObject(workload.spec.selector.matchLabels ?? {});
+    }
+    for (const object of all) {
+      for (const selector of ingressOf(object).selectors) {
+        expect(
+          podsOf(all, selector),
+          `${object.kind} ${object.metadata.name}: ${JSON.stringify(selector)}`,
+        ).not.toEqual([]);
+      }
+    }
+  });
+
+  it('never select the pods of two components', () => {
+    for (const workload of workloads(all)) {
+      expect(podsOf(all, workload.spec.selector.matchLabels ?? {})).toEqual([workload.metadata.name]);
+    }
+  });
+
+  it('send Services to ports that the containers name', () => {
+    for (const service of all.filter((o) => o.kind === 'Service')) {
+      const { selector, ports } = service.spec as { selector: Record<string, string>; ports: { targetPort: string }[] };
+      const [name] = podsOf(all, selector);
+      const offered = containers(named<Workload>(all, name ?? '')).flatMap((c) => c.ports?.map((p) => p.name) ?? []);
+      for (const { targetPort } of ports) expect(offered, service.metadata.name).toContain(targetPort);
+    }
+  });
+
+  it('let the network in to every port of a Service, and to no other', () => {
+    for (const policy of all.filter((o) => o.kind === 'NetworkPolicy')) {
+      for (const port of ingressOf(policy).ports) {
+        const offered = podsOf(all, ingressOf(policy).selectors[0] ?? {}).flatMap((name) =>
+          containers(named<Workload>(all, name)).flatMap((c) => c.ports?.map((p) => p.containerPort) ?? []),
+        );
+        expect(offered, policy.metadata.name).toContain(port);
+      }
+    }
+  });
+
+  it('check every container, bound its memory and take its rights away', () => {
+    for (const workload of workloads(all)) {
+      for (const c of containers(workload)) {
+        const where = `${workload.metadata.name}/${c.name}`;
+        expect(c.startupProbe?.exec?.command?.[0], where).toBe('/usr/local/bin/healthcheck');
+        expect(c.livenessProbe?.exec?.command?.at(-1), where).toBe('live');
+        expect(c.readinessProbe?.exec?.command?.at(-1), where).toBe('ready');
+        expect(bytes(c.resources?.limits?.memory), where).toBeGreaterThanOrEqual(bytes(c.resources?.requests?.memory));
+        expect(cpu(c.resources?.requests?.cpu), where).toBeGreaterThan(0);
+        expect(c.securityContext, where).toMatchObject({
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ['ALL'] },
+        });
+        if (c.name === 'postfix') continue;
+        expect(c.securityContext?.runAsNonRoot, where).toBe(true);
+        expect(c.securityContext?.capabilities?.add, where).toBeUndefined();
+      }
+      expect(workload.spec.template.spec?.securityContext?.seccompProfile).toEqual({ type: 'RuntimeDefault' });
+    }
+  });
+
+  it('mount volumes that the pod has, and use every volume', () => {
+    for (const workload of workloads(all)) {
+      const claims = workload.spec.volumeClaimTemplates?.map((c) => c.metadata?.name) ?? [];
+      const volumes = [...claims, ...(workload.spec.template.spec?.volumes?.map((v) => v.name) ?? [])];
+      const mounted = containers(workload).flatMap((c) => c.volumeMounts?.map((m) => m.name) ?? []);
+      expect(new Set(mounted), workload.metadata.name).toEqual(new Set(volumes));
+      expect(new Set(volumes).size, workload.metadata.name).toBe(volumes.length);
+    }
+  });
+
+  it('mount ConfigMaps that are among them, and leave none unused', () => {
+    const made = all.filter((o) => o.kind === 'ConfigMap').map((o) => o.metadata.name);
+    const used = workloads(all).flatMap((w) =>
+      (w.spec.template.spec?.volumes ?? []).flatMap((v) => v.configMap?.name ?? []),
+    );
+    expect([...new Set(used)].sort()).toEqual(made.sort());
+  });
+
+  it('give a token for the API server to nobody but the database', () => {
+    for (const workload of workloads(all)) {
+      const { automountServiceAccountToken } = workload.spec.template.spec ?? {};
+      expect(automountServiceAccountToken, workload.metadata.name).toBe(workload.metadata.name === 'mail-postgres');
+    }
+  });
+
+  it('hold no Secret, and no key in a ConfigMap', () => {
+    expect(all.filter((o) => o.kind === 'Secret')).toEqual([]);
+    for (const { data, metadata } of all.filter((o) => o.kind === 'ConfigMap')) {
+      expect(JSON.stringify(data), metadata.name).not.toMatch(/PRIVATE KEY|\$argon2id\$v=|password\s*=\s*["'a-z0-9]/i);
+    }
+  });
+
+  it('have every placeholder filled', () => {
+    for (const { data, metadata } of all.filter((o) => o.kind === 'ConfigMap')) {
+      expect(JSON.stringify(data), metadata.name).not.toMatch(/@[A-Z][A-Z0-9_]*@/);
+    }
+  });
+});
+
+describe('mailSystemObjects', () => {
+  it('asks for less than one CPU and 2 GiB for a whole system', () => {
+    const all = workloads(objects(DEFAULT_SPEC)).flatMap((w) =>
+      containers(w).map((c) => ({ n: w.spec.replicas ?? 1, r: c.resources?.requests })),
+    );
+    expect(all.reduce((sum, { n, r }) => sum + n * cpu(r?.cpu), 0)).toBeLessThan(1);
+    expect(all.reduce((sum, { n, r }) => sum + n * bytes(r?.memory), 0)).toBeLessThan(2 * 2 ** 30);
+  });
+
+  it('gives the same children in the same order every time', () => {
+    expect(JSON.stringify(objects(FULL_SPEC))).toBe(JSON.stringify(objects(structuredClone(FULL_SPEC))));
+  });
+
+  it('is indifferent to the order of peers', () => {
+    const context = sampleContext();
+    const turned = { ...context, peers: [...context.peers].reverse() };
+    expect(mailSystemObjects(turned)).toEqual(mailSystemObjects(context));
+  });
+
+  it('keeps names, selectors and volume claims whatever else changes', () => {
+    const identity = (spec: MailSystemResolved) =>
+      workloads(objects(spec)).map((w) => [
+        w.kind,
+        w.metadata.name,
+        w.spec.selector,
+        w.spec.serviceName,
+        w.spec.volumeClaimTemplates?.map((c) => c.metadata),
+      ]);
+    const changed = resolveMailSystem({
+      hostname: 'other.example.net',
+      mx: { replicas: 5 },
+      filter: { rejectAbove: 9, tagAbove: 5, greylistAbove: 0 },
+      exposure: { type: 'NodePort' },
+      images: { tag: 'next' },
+      database: { members: 1 },
+      limits: { messageSize: '10Mi' },
+    });
+    expect(identity(changed)).toEqual(identity(DEFAULT_SPEC));
+  });
+
+  it('rolls exactly the pods whose configuration changed', () => {
+    const rolled = (spec: MailSystemResolved) => {
+      const before = hashes(objects(DEFAULT_SPEC, { templates: FIXTURE_TEMPLATES }));
+      const after = hashes(objects(spec, { templates: FIXTURE_TEMPLATES }));
+      return Object.keys(before).filter((name) => before[name] !== after[name]);
+    };
+    expect(rolled({ ...DEFAULT_SPEC, limits: { messageSize: '10Mi' } })).toEqual(['mail-egress']);
+    expect(rolled({ ...DEFAULT_SPEC, filter: { ...DEFAULT_SPEC.filter, rejectAbove: 12 } })).toEqual(['mail-mx']);
+    expect(rolled({ ...DEFAULT_SPEC, exposure: { type: 'NodePort' } })).toEqual([]);
+  });
+
+  it('rolls nothing for a changed peer, and the named component for a changed hash', () => {
+    const hash = (rest: object) => hashes(objects(DEFAULT_SPEC, rest));
+    expect(hash({ peers: [] })).toEqual(hash({}));
+    const changed = hash({ restartHashes: { redis: 'x' } });
+    expect(Object.keys(changed).filter((name) => changed[name] !== hash({})[name])).toEqual(['mail-redis']);
+  });
+
+  it('makes no child for a peer that Postfix could never match', () => {
+    const peers = [{ role: 'mx' as const, fingerprint: 'aa:bb' }];
+    expect(() => objects(DEFAULT_SPEC, { peers })).toThrow('"aa:bb" (mx) is not a SHA-256 fingerprint');
+  });
+
+  it('names the template and the placeholder when one is unknown', () => {
+    const templates = { ...FIXTURE_TEMPLATES, redis: { redis: { 'redis.conf': 'bind @NOBODY@\n' } } };
+    expect(() => objects(DEFAULT_SPEC, { templates })).toThrow(
+      'images/redis/config/redis/redis.conf: no value for placeholder @NOBODY@',
+    );
+  });
+
+  it('fits any system name and shard that the API accepts', () => {
+    fc.assert(
+      fc.property(
+        fc.stringMatching(/^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$/),
+        fc.uniqueArray(fc.stringMatching(/^[a-z]([a-z0-9-]{0,14}[a-z0-9])?$/), { minLength: 1, maxLength: 4 }),
+        (name, shards) => {
+          const spec = resolveMailSystem({
+            hostname: 'mail.example.org',
+            store: { shards: shards.map((s) => ({ name: s })) },
+          });
+          const all = objects(spec, { name, templates: FIXTURE_TEMPLATES });
+          const keys = all.map((o) => `${o.kind}/${o.metadata.name}`);
+          expect(new Set(keys).size).toBe(keys.length);
+          for (const o of all) expect(o.metadata.name).toMatch(/^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('snapshots', () => {
+  it.each(Object.entries(SPECS))('%s spec', async (name, spec) => {
+    const all = objects(spec, { templates: FIXTURE_TEMPLATES });
+    for (const component of new Set(all.map((o) => o.metadata.labels?.['app.kubernetes.io/component'] ?? 'system'))) {
+      const own = all.filter((o) => (o.metadata.labels?.['app.kubernetes.io/component'] ?? 'system') === component);
+      await expect(`${JSON.stringify(own, null, 2)}\n`).toMatchFileSnapshot(`__snapshots__/${name}/${component}.json`);
+    }
+  });
+});
+
+function hashes(all: KubernetesObject[]): Record<string, string | undefined> {
+  return Object.fromEntries(
+    workloads(all).map((w) => [w.metadata.name, w.spec.template.metadata?.annotations?.[RESTART_HASH]]),
+  );
+}

@@ -1,0 +1,30 @@
+import type { Templates } from '../template.js';
+
+/**
+ * Templates that stand in for the images' own where a test is about the objects: a snapshot must not
+ * change because somebody tunes Postfix.
+ */
+export const FIXTURE_TEMPLATES: Templates = {
+  postfix: {
+    common: { 'main-common.cf': 'myhostname = @HOSTNAME@\n' },
+    mx: { 'main.cf': 'hosts = @DIRECTORY_HOSTS@\n' },
+    submission: { 'main.cf': 'hosts = @DIRECTORY_HOSTS@\nrelayhost = @EGRESS_HOST@\n' },
+    egress: { 'main.cf': 'size = @MESSAGE_SIZE_LIMIT@\n' },
+  },
+  rspamd: {
+    filter: { 'actions.conf': 'reject = @REJECT_SCORE@;\ngreylist = @GREYLIST_SCORE@;\n' },
+    signer: { 'dkim.conf': 'system = "@SYSTEM@";\n' },
+  },
+  unbound: { resolver: { 'unbound.conf': 'dns = @CLUSTER_DNS@\n@RESOLVER_CONFIG@\n' } },
+  tunnel: {
+    redis: { 'haproxy.cfg': 'server redis @REDIS_HOST@:6379\n' },
+    store: { 'haproxy.cfg': '# shard @SHARD@\n' },
+  },
+  dovecot: {
+    common: { 'common.conf': 'hosts = @DIRECTORY_HOSTS@\n' },
+    proxy: { 'dovecot.conf': '# proxy\n' },
+    store: { 'dovecot.conf': 'shard = @SHARD@\n' },
+    auth: { 'dovecot.conf': '# auth\n' },
+  },
+  redis: { redis: { 'redis.conf': 'port 0\n' } },
+};

@@ -1,0 +1,39 @@
+import type { V1Volume } from '@kubernetes/client-node';
+import type { TlsRole } from './context.js';
+import type { Mount } from './pod.js';
+import type { System } from './system.js';
+
+/** Readable by the pod's group only: private keys. */
+const SECRET_MODE = 0o440;
+
+/** The internal certificate of a role, at `/tls`. */
+export function tlsVolume(system: System, role: TlsRole): V1Volume {
+  return { name: 'tls', secret: { secretName: system.names.tls(role), defaultMode: SECRET_MODE } };
+}
+
+/** The certificate that clients on the Internet see, at `/tls-public`. */
+export function publicTlsVolume(system: System): V1Volume {
+  const secretName = system.spec.tls?.secretRef?.name ?? system.names.tlsPublic;
+  return { name: 'tls-public', secret: { secretName, defaultMode: SECRET_MODE } };
+}
+
+/** Where Postfix finds Dovecot's auth service: a socket in a folder that both containers of the pod see. */
+export function saslVolume(): V1Volume {
+  return { name: 'sasl', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } };
+}
+
+/** Fingerprints of the internal SMTP clients, at `/peers`. */
+export function peersVolume(system: System): V1Volume {
+  return { name: 'peers', configMap: { name: system.names.peers } };
+}
+
+/** The password by which a store knows the proxy, at `/secret`. */
+export function storePasswordVolume(system: System): V1Volume {
+  return { name: 'secret', secret: { secretName: system.names.storePassword, defaultMode: SECRET_MODE } };
+}
+
+export const TLS: Mount = { volume: 'tls', path: '/tls', readOnly: true };
+export const TLS_PUBLIC: Mount = { volume: 'tls-public', path: '/tls-public', readOnly: true };
+export const PEERS: Mount = { volume: 'peers', path: '/peers', readOnly: true };
+export const STORE_PASSWORD: Mount = { volume: 'secret', path: '/secret', readOnly: true };
+export const SASL: Mount = { volume: 'sasl', path: '/run/sasl' };
