@@ -5,11 +5,12 @@ const conformance = ['test/conformance/**/*.test.ts', '**/*.conformance.test.ts'
 
 /**
  * `unit` tests touch nothing outside their process, or start a database of their own.
- * `conformance` tests start a real API server, so they run one file at a time.
+ * `conformance` tests talk to a real API server, which starts when the first of them asks for it.
  */
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    globalSetup: ['operator/runtime/testing/global-setup.ts'],
     projects: [
       {
         extends: true,
@@ -29,7 +30,6 @@ export default defineConfig({
           exclude: ignored,
           testTimeout: 60_000,
           hookTimeout: 90_000,
-          fileParallelism: false,
         },
       },
     ],

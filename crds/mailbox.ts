@@ -3,7 +3,7 @@ import { parseHostedAddress } from './address.js';
 import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
 import { hostedAddress, immutable, objectName, rules, size, text } from './fields.js';
 import type { ObjectOf } from './object.js';
-import { parseSpec } from './object.js';
+import { parseObject } from './object.js';
 import { parseQuantity } from './quantity.js';
 
 const MAX_ALIASES = 64;
@@ -109,7 +109,7 @@ export type MailboxResolved = Omit<z.output<typeof mailboxSpecSchema>, 'quota'> 
  * @throws Error naming each bad field, for objects that were stored under older rules or whose domain is no valid IDNA
  */
 export function resolveMailbox(spec: MailboxSpec): MailboxResolved {
-  const { quota, ...rest } = parseSpec('Mailbox', mailboxSpecSchema, spec);
+  const { quota, ...rest } = parseObject('Mailbox', mailboxSpecSchema, spec, 'spec');
   const address = parseHostedAddress(rest.address);
   const others = new Set(rest.aliases.map(parseHostedAddress));
   others.delete(address);

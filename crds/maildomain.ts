@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
 import { DOMAIN_MESSAGE, parseDomain } from './domain.js';
 import { domain, objectName, present, type Rule, rules, text, valueOr } from './fields.js';
-import { type ObjectOf, parseSpec } from './object.js';
+import { type ObjectOf, parseObject } from './object.js';
 
 const DEFAULT_ALGORITHM = 'rsa-2048';
 
@@ -114,7 +114,7 @@ export type MailDomainResolved = Omit<z.output<typeof mailDomainSpecSchema>, 'do
  * @throws Error naming each bad field, for objects that were stored under older rules or whose domain is no valid IDNA
  */
 export function resolveMailDomain(spec: MailDomainSpec | undefined, name: string): MailDomainResolved {
-  const parsed = parseSpec('MailDomain', mailDomainSpecSchema, spec);
+  const parsed = parseObject('MailDomain', mailDomainSpecSchema, spec, 'spec');
   return { ...parsed, domain: parseDomain(parsed.domain ?? name) };
 }
 

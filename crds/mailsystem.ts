@@ -17,7 +17,7 @@ import {
   text,
   valueOr,
 } from './fields.js';
-import { type ObjectOf, parseSpec } from './object.js';
+import { type ObjectOf, parseObject } from './object.js';
 
 const DEFAULT_SIZE = { queue: '2Gi', store: '20Gi', database: '5Gi', redis: '1Gi' } as const;
 const FIRST_SHARD = 'a';
@@ -153,7 +153,7 @@ const resolver = z
         'x-kubernetes-list-type': 'atomic',
       }),
     rootServers: z.array(rootServer).max(26).default([]).meta({
-      description: 'Root servers instead of those of the Internet, for a network that has its own.',
+      description: 'Root servers, for a network that has its own. Default: those of the Internet.',
       'x-kubernetes-list-type': 'atomic',
     }),
     trustAnchors: z
@@ -161,7 +161,8 @@ const resolver = z
       .max(16)
       .default([])
       .meta({
-        description: 'DNSSEC trust anchors instead of that of the Internet, as DS or DNSKEY records.',
+        description:
+          'DNSSEC trust anchors, as DS or DNSKEY records, for a network that has its own root. Default: that of the Internet.',
         'x-kubernetes-list-type': 'atomic',
       }),
   })
@@ -321,7 +322,7 @@ export type MailSystemResolved = z.output<typeof mailSystemSpecSchema>;
  * @throws Error naming each bad field, for objects that were stored under older rules or whose domain is no valid IDNA
  */
 export function resolveMailSystem(spec: MailSystemSpec): MailSystemResolved {
-  const { postmaster, ...rest } = parseSpec('MailSystem', mailSystemSpecSchema, spec);
+  const { postmaster, ...rest } = parseObject('MailSystem', mailSystemSpecSchema, spec, 'spec');
   return {
     ...rest,
     hostname: parseDomain(rest.hostname),

@@ -25,13 +25,26 @@ export interface ObjectOf<Kind extends KindName, Spec, Status> {
 }
 
 /**
- * Fills in the defaults of a spec.
+ * Parses an object or, with `path`, a part of one; fills in defaults.
  *
  * @throws Error that names every field that is wrong
  */
-export function parseSpec<S extends z.ZodType>(kind: KindName, schema: S, spec: unknown): z.output<S> {
-  const result = schema.safeParse(spec);
+export function parseObject<S extends z.ZodType>(
+  kind: KindName,
+  schema: S,
+  value: unknown,
+  ...path: string[]
+): z.output<S> {
+  const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => `${['spec', ...issue.path].join('.')}: ${issue.message}`);
+  const problems = result.error.issues.map((issue) => `${fieldPath([...path, ...issue.path])}: ${issue.message}`);
   throw new Error(`${kind} is invalid: ${problems.join('; ')}`);
+}
+
+/** As the API server writes it: `spec.aliases[0]`. */
+function fieldPath(steps: readonly PropertyKey[]): string {
+  return steps
+    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`))
+    .join('')
+    .slice(1);
 }

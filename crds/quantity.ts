@@ -4,6 +4,7 @@
  * are quantities too, but no sizes, and are refused.
  */
 
+// In ascending order.
 const UNITS: ReadonlyMap<string, bigint> = new Map([
   ['', 1n],
   ['k', 1000n],
@@ -19,7 +20,7 @@ const UNITS: ReadonlyMap<string, bigint> = new Map([
 ]);
 
 /** What the API server checks (JavaScript and RE2). */
-export const QUANTITY_PATTERN = /^[0-9]{1,15}(?:\.[0-9]{1,3})?(?:[kMGTP]|[KMGTP]i)?$/;
+export const QUANTITY_PATTERN = /^[0-9]{1,16}(?:\.[0-9]{1,3})?(?:[kMGTP]|[KMGTP]i)?$/;
 
 /** What is wrong when QUANTITY_PATTERN does not match. */
 export const QUANTITY_MESSAGE = 'must be a size such as 500Mi, 10Gi or 1.5Ti (Ki, Mi, Gi, Ti, Pi or k, M, G, T, P)';
@@ -45,7 +46,7 @@ export function parseQuantity(text: string): number {
 }
 
 /**
- * The shortest exact quantity: a binary suffix if one fits without a remainder, else a decimal one, else none.
+ * The exact quantity with the largest unit that leaves no remainder.
  *
  * @param bytes a safe integer, 0 or more
  */
@@ -54,8 +55,7 @@ export function formatQuantity(bytes: number): string {
     throw new Error(`format a size: ${bytes} is not a whole number of bytes between 0 and 2^53 - 1`);
   }
   const exact = [...UNITS].filter(([, unit]) => bytes > 0 && BigInt(bytes) % unit === 0n);
-  const binary = exact.filter(([suffix]) => suffix.endsWith('i')).at(-1);
-  const [suffix, unit] = binary ?? exact.at(-1) ?? ['', 1n];
+  const [suffix, unit] = exact.at(-1) ?? ['', 1n];
   return `${BigInt(bytes) / unit}${suffix}`;
 }
 

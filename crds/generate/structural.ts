@@ -31,7 +31,6 @@ export function jsonSchema(schema: z.ZodType): SchemaNode {
 
 const COPIED = [
   'type',
-  'description',
   'enum',
   'minimum',
   'maximum',
@@ -47,6 +46,7 @@ const COPIED = [
 
 const HANDLED = new Set<string>([
   ...COPIED,
+  'description',
   'default',
   'properties',
   'items',
@@ -75,11 +75,19 @@ export function structural(schema: SchemaNode, path: string): Structural {
   for (const key of COPIED) {
     if (schema[key] !== undefined) result[key] = schema[key];
   }
+  if (schema.description !== undefined) result.description = describe(schema);
   if (schema.enum?.every(Number.isInteger)) result.type = 'integer';
   if (result.type === 'integer') boundInteger(result);
   if (schema.properties !== undefined) result.properties = structuralProperties(schema.properties, path);
   if (schema.items !== undefined) result.items = structural(schema.items, `${path}[]`);
   return { ...result, ...patternOrRules(schema) };
+}
+
+/** The description, with the default at its end unless it is told already: `kubectl explain` has no other place for it. */
+export function describe({ description = '', default: value, type }: SchemaNode): string {
+  if (value === undefined || type === 'object' || description.includes('Default:')) return description;
+  const none = Array.isArray(value) && value.length === 0;
+  return `${description} Default: ${none ? 'none' : value}.`;
 }
 
 function refuse(schema: SchemaNode, path: string): void {
