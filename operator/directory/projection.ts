@@ -1,5 +1,7 @@
 import type pg from 'pg';
 import type { Database } from './connection.js';
+import { DirectoryRejected } from './errors.js';
+import { laterLsn } from './replication.js';
 import type {
   AddressConflict,
   DomainRow,
@@ -23,6 +25,35 @@ export async function projectMailboxes(
   if (batch.length > MAX_BATCH) {
     throw new RangeError(`projectMailboxes: ${batch.length} rows at once, at most ${MAX_BATCH} are possible`);
   }
+  try {
+    return await projectBatch(database, batch);
+  } catch (error) {
+    if (!(error instanceof DirectoryRejected && BAD_DATA.test(error.code))) throw error;
+    return projectHalves(database, batch, error);
+  }
+}
+
+/** SQLSTATE classes for values that a type or a constraint doesn't take. */
+const BAD_DATA = /^(22|23)/;
+
+/** One bad row must not keep the others out: it is found by halving. */
+async function projectHalves(
+  database: Database,
+  batch: readonly MailboxRow[],
+  error: DirectoryRejected,
+): Promise<Written<MailboxOutcome[]>> {
+  const [only] = batch;
+  if (only !== undefined && batch.length === 1) {
+    const refused = { uuid: only.uuid, result: 'refused', reason: 'Invalid', message: error.message, conflicts: [] };
+    return { value: [refused as MailboxOutcome], lsn: '0/0' };
+  }
+  const half = Math.ceil(batch.length / 2);
+  const first = await projectMailboxes(database, batch.slice(0, half));
+  const second = await projectMailboxes(database, batch.slice(half));
+  return { value: [...first.value, ...second.value], lsn: laterLsn(first.lsn, second.lsn) };
+}
+
+function projectBatch(database: Database, batch: readonly MailboxRow[]): Promise<Written<MailboxOutcome[]>> {
   return database.write(`project ${batch.length} mailboxes`, async (client) => {
     const { rows } = await client.query<OutcomeRecord>('SELECT * FROM posthorn.project_mailboxes($1)', [
       JSON.stringify(batch.map(mailboxRecord)),

@@ -17,7 +17,8 @@ export async function currentLsn(database: Database): Promise<Lsn> {
 
 /**
  * Connected members by what they have replayed. A member that has lost its connection counts as lagging for a few
- * seconds more, by its slot: until then it may take itself for fresh; after that it defers what it doesn't find.
+ * seconds more, by its slot (Patroni writes the member's dashes as underscores): until then it may take itself for
+ * fresh; after that it defers what it doesn't find.
  */
 const LAGGING = `
   SELECT coalesce(application_name, client_addr::text, 'unknown') AS name
@@ -25,7 +26,7 @@ const LAGGING = `
   WHERE state IN ('startup', 'catchup', 'streaming') AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')
     AND (replay_lsn IS NULL OR replay_lsn < $1::pg_lsn)
   UNION
-  SELECT slot_name FROM pg_replication_slots
+  SELECT replace(slot_name, '_', '-') FROM pg_replication_slots
   WHERE slot_type = 'physical' AND NOT active AND inactive_since > clock_timestamp() - interval '7 seconds'
     AND (restart_lsn IS NULL OR restart_lsn < $1::pg_lsn)
   ORDER BY 1`;
@@ -41,4 +42,14 @@ export async function replayedEverywhere(database: Database, lsn: Lsn): Promise<
     const lagging = rows.map((row) => row.name);
     return { ok: lagging.length === 0, lagging };
   });
+}
+
+/** The later of two positions. */
+export function laterLsn(a: Lsn, b: Lsn): Lsn {
+  return position(a) < position(b) ? b : a;
+}
+
+function position(lsn: Lsn): bigint {
+  const [high = '0', low = '0'] = lsn.split('/');
+  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`);
 }

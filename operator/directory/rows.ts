@@ -51,14 +51,23 @@ export interface AddressConflict {
  * - UnknownDomain, UnknownShard: project that first
  * - NotAdoptable: no deleted mailbox of that UUID in this namespace, or its data is being removed
  * - UuidInUse: another object has this mailbox
+ * - Invalid: the database doesn't take the row; `message` says what is wrong with it
  */
-export type RefusalReason = 'AddressConflict' | 'UnknownDomain' | 'UnknownShard' | 'NotAdoptable' | 'UuidInUse';
+export type RefusalReason =
+  | 'AddressConflict'
+  | 'UnknownDomain'
+  | 'UnknownShard'
+  | 'NotAdoptable'
+  | 'UuidInUse'
+  | 'Invalid';
 
 /** What became of one MailboxRow. A refused one leaves everything as it was. */
 export interface MailboxOutcome {
   readonly uuid: string;
   readonly result: 'written' | 'unchanged' | 'refused';
   readonly reason?: RefusalReason | undefined;
+  /** With the reason Invalid. */
+  readonly message?: string | undefined;
   /** Where its data is; undefined when refused. */
   readonly shard?: string | undefined;
   /** The main address if that is why it was refused; else aliases that it goes without. */

@@ -85,6 +85,7 @@ DECLARE
     wanted   posthorn.claim[];
     touched  uuid[] := '{}';
     more     uuid[];
+    deprived uuid[];
 BEGIN
     SELECT array_agg(r) INTO accepted FROM unnest(batch) r WHERE posthorn.refusal(r) IS NULL;
 
@@ -141,6 +142,10 @@ BEGIN
     SELECT coalesce(array_agg(mailbox), '{}') INTO more FROM released;
     touched := touched || more;
 
+    SELECT array_agg(o.mailbox) INTO deprived
+    FROM unnest(wanted) c
+    JOIN posthorn.addresses o ON o.address = c.address AND o.kind = 'mailbox' AND o.mailbox <> c.mailbox;
+
     WITH taken AS (
         INSERT INTO posthorn.addresses AS a (address, domain, kind, mailbox, claimed_at, claimant)
         SELECT c.address, c.domain, c.kind, c.mailbox, c.claimed_at, c.claimant
@@ -158,6 +163,13 @@ BEGIN
     )
     SELECT coalesce(array_agg(mailbox), '{}') INTO more FROM taken;
     touched := touched || more;
+
+    -- A mailbox that has lost its main address cannot be reached by its aliases: others may have them.
+    IF deprived IS NOT NULL THEN
+        DELETE FROM posthorn.addresses a
+        WHERE a.mailbox = ANY (deprived)
+          AND NOT EXISTS (SELECT FROM posthorn.addresses p WHERE p.mailbox = a.mailbox AND p.kind = 'mailbox');
+    END IF;
 
     RETURN QUERY
     SELECT r.ord,
