@@ -1,10 +1,11 @@
 import type { z } from 'zod';
 import type { ConditionDocs } from './condition.js';
+import { mailboxConditions, mailDomainConditions, mailSystemConditions } from './conditions.js';
 import type { Rule } from './fields.js';
 import { KINDS, type KindName, type KindNames } from './group.js';
-import { mailboxConditions, mailboxSpecSchema, mailboxStatusSchema } from './mailbox.js';
-import { mailDomainConditions, mailDomainRules, mailDomainSpecSchema, mailDomainStatusSchema } from './maildomain.js';
-import { mailSystemConditions, mailSystemSpecSchema, mailSystemStatusSchema } from './mailsystem.js';
+import { mailboxSpecSchema, mailboxStatusSchema } from './mailbox.js';
+import { mailDomainRules, mailDomainSpecSchema, mailDomainStatusSchema } from './maildomain.js';
+import { mailSystemSpecSchema, mailSystemStatusSchema } from './mailsystem.js';
 
 /** All that is known of a kind: what the CRD, the types, the models and the reference page are generated from. */
 export interface KindDefinition {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseHostedAddress } from './address.js';
-import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
+import { conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
 import { hostedAddress, immutable, objectName, rules, size, text } from './fields.js';
 import type { ObjectOf } from './object.js';
 import { parseObject } from './object.js';
@@ -120,5 +120,3 @@ export function resolveMailbox(spec: MailboxSpec): MailboxResolved {
     quotaBytes: quota === undefined ? undefined : parseQuantity(quota),
   };
 }
-
-export const mailboxConditions: ConditionDocs = {};

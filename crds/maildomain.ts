@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
+import { conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
 import { DOMAIN_MESSAGE, parseDomain } from './domain.js';
 import { domain, objectName, present, type Rule, rules, text, valueOr } from './fields.js';
 import { type ObjectOf, parseObject } from './object.js';
@@ -117,5 +117,3 @@ export function resolveMailDomain(spec: MailDomainSpec | undefined, name: string
   const parsed = parseObject('MailDomain', mailDomainSpecSchema, spec, 'spec');
   return { ...parsed, domain: parseDomain(parsed.domain ?? name) };
 }
-
-export const mailDomainConditions: ConditionDocs = {};

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseHostedAddress } from './address.js';
-import { type ConditionDocs, conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
+import { conditionsSchema, detailSchema, observedGenerationSchema } from './condition.js';
 import { DOMAIN_PATTERN_SOURCE, parseDomain } from './domain.js';
 import {
   count,
@@ -329,5 +329,3 @@ export function resolveMailSystem(spec: MailSystemSpec): MailSystemResolved {
     ...(postmaster === undefined ? {} : { postmaster: parseHostedAddress(postmaster) }),
   };
 }
-
-export const mailSystemConditions: ConditionDocs = {};

@@ -1,0 +1,107 @@
+/**
+ * What conditions mean, for the reference pages: type → reason → meaning. The operator decides them in
+ * operator/<kind>/; test/conditions.test.ts holds both against each other.
+ */
+import type { ConditionDocs } from './condition.js';
+
+const INVALID_SPEC =
+  'The object does not meet the rules of this version, or a domain in it is no valid IDNA. The message names the field.';
+const DIRECTORY_UNAVAILABLE =
+  'The directory can not be written now. What worked goes on; the operator tries again by itself.';
+
+const component = (what: string) => ({
+  description: `${what}`,
+  reasons: {
+    Running: 'All its pods are ready.',
+    Rolling: 'It works, and some of its pods are being replaced by newer ones.',
+    PodsNotReady: "Some of its pods are not ready: see the pods' events and logs.",
+    NotCreated: 'Its workload does not exist yet.',
+  },
+});
+
+export const mailboxConditions: ConditionDocs = {
+  Ready: {
+    description:
+      'Mail arrives and the declared password is in effect. When False, it has the reason of the condition that is.',
+    reasons: { Provisioned: 'All of it works.' },
+  },
+  Provisioned: {
+    description: 'Every member of the directory that servers ask shows the mailbox.',
+    reasons: {
+      Provisioned: 'It does.',
+      WaitingForReplicas:
+        'It is written, and some member does not show it yet: until then mail may be deferred, not refused.',
+      DirectoryUnavailable: DIRECTORY_UNAVAILABLE,
+      InvalidSpec: INVALID_SPEC,
+      DomainNotFound: 'No MailDomain in this namespace is for the domain of the address or of an alias.',
+      SystemNotFound: 'The MailDomain names no MailSystem that exists.',
+      AddressConflict:
+        'Another object claimed an address first. The rest of this one works if the address itself is free.',
+      UnknownDomain: 'The domain is not in the directory yet.',
+      UnknownShard: 'The shard is not in the directory yet.',
+      NotAdoptable: 'spec.adopt names no retained mailbox of this namespace.',
+      UuidInUse: 'Another Mailbox has the mail that spec.adopt names.',
+      Invalid: 'The directory refused the mailbox. The message says why.',
+    },
+  },
+  PasswordReady: {
+    description: 'The declared password can be used to log in.',
+    reasons: {
+      FromSecret: "The Secret's password is in effect.",
+      NotDeclared: 'There is no passwordSecretRef, so nothing to do.',
+      SecretNotFound: 'The Secret does not exist in this namespace. A password that was set before stays.',
+      KeyNotFound: 'The Secret has no such key. A password that was set before stays.',
+      InvalidPassword: 'The value is empty or can not be a password. A password that was set before stays.',
+    },
+  },
+};
+
+export const mailDomainConditions: ConditionDocs = {
+  Ready: {
+    description:
+      'Mail for the domain is accepted and mail from it is signed. When False, it has the reason of the condition that is.',
+    reasons: { Working: 'All of it works. The records in status.records must be in the DNS.' },
+  },
+  SystemReady: {
+    description: 'A MailSystem serves the domain.',
+    reasons: {
+      Found: 'It does.',
+      InvalidSpec: INVALID_SPEC,
+      SystemNotFound: 'There is no MailSystem in this namespace, or not the one in spec.system.',
+      AmbiguousSystem: 'The namespace has several MailSystems: say which in spec.system.',
+      DomainConflict: 'An older MailDomain declares the same domain.',
+      SystemNotReady: 'The MailSystem exists, and its directory can not be written yet.',
+    },
+  },
+  DKIMReady: {
+    description: 'Egress has the key to sign with. Until then mail from the domain waits.',
+    reasons: {
+      KeyLoaded: 'It has.',
+      WaitingForKey: 'The key is not made yet.',
+      KeyUnusable: 'The Secret of the key can not be used. The message says why.',
+      SigningCacheUnavailable: 'Redis can not be reached, so a new key is not known at egress yet.',
+    },
+  },
+  Provisioned: {
+    description: 'The domain is in the directory.',
+    reasons: { Provisioned: 'It is: the mx accepts mail for it.', DirectoryUnavailable: DIRECTORY_UNAVAILABLE },
+  },
+  Deleting: {
+    description: 'Present while the deletion of the MailDomain waits.',
+    reasons: { InUse: 'Mailboxes have addresses in the domain, and go on working. Delete them first.' },
+  },
+};
+
+export const mailSystemConditions: ConditionDocs = {
+  Ready: {
+    description: 'Every component works. When False, it has the reason of the first condition that is.',
+    reasons: { Working: 'It does.' },
+  },
+  DatabaseReady: component('The members of the database run.'),
+  FilterReady: component("Redis, which keeps the filter's statistics and the signing keys' cache, runs."),
+  MxReady: component('The mx pods run.'),
+  SubmissionReady: component('The submission pods run.'),
+  EgressReady: component('The egress pods run.'),
+  ProxyReady: component('The IMAP proxies run.'),
+  StoreReady: component('The stores run.'),
+};
