@@ -14,6 +14,8 @@ export interface Config {
   readonly configMap?: string | undefined;
   /** Values that only this instance has (a shard's name). */
   readonly values?: Readonly<Record<string, string>> | undefined;
+  /** The image's entrypoint watches `/config` and has the daemon reload it: no restart for a change. */
+  readonly live?: boolean | undefined;
 }
 
 /** Renders a daemon's configuration. */

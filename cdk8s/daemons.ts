@@ -1,7 +1,7 @@
 import type { Config } from './config.js';
 import type { Component } from './context.js';
 import type { Daemon, Mount } from './pod.js';
-import { PEERS, SASL, TLS, TLS_PUBLIC } from './volumes.js';
+import { EXTERNAL_DATABASE, PEERS, SASL, SOCKET, TLS, TLS_PUBLIC } from './volumes.js';
 
 /** Group of the pods in which daemons with different uids read the same Secrets. */
 export const SHARED_GROUP = 5010;
@@ -131,8 +131,8 @@ export function dovecot(
 }
 
 function dovecotConfig(role: 'proxy' | 'store', shard: string | undefined): Config {
-  if (shard === undefined) return { image: 'dovecot', role };
-  return { image: 'dovecot', role, configMap: `${role}-${shard}`, values: { SHARD: shard } };
+  if (shard === undefined) return { image: 'dovecot', role, live: true };
+  return { image: 'dovecot', role, configMap: `${role}-${shard}`, values: { SHARD: shard }, live: true };
 }
 
 /** Checks passwords for Postfix over a unix socket. */
@@ -142,7 +142,7 @@ export function submissionAuth(): Daemon {
     image: 'dovecot',
     role: 'auth',
     uid: UID.vmail,
-    config: { image: 'dovecot', role: 'auth' },
+    config: { image: 'dovecot', role: 'auth', live: true },
     mounts: [TLS, SASL],
     cpu: '20m',
     memory: '48Mi',
@@ -178,5 +178,73 @@ export function redis(): Daemon {
     cpu: '20m',
     memory: '48Mi',
     memoryLimit: '512Mi',
+  };
+}
+
+const fieldOf = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+
+/** PostgreSQL under Patroni. */
+export function member(): Daemon {
+  return {
+    name: 'postgres',
+    image: 'postgres',
+    role: 'member',
+    uid: UID.postgres,
+    ports: { postgres: 5432, patroni: 8008 },
+    env: [fieldOf('POD_NAME', 'metadata.name'), fieldOf('POD_IP', 'status.podIP')],
+    config: { image: 'postgres', role: 'member', configMap: 'patroni' },
+    mounts: [TLS, { volume: 'data', path: '/var/lib/postgresql' }, SOCKET],
+    cpu: '60m',
+    memory: '160Mi',
+    memoryLimit: '1Gi',
+    startSeconds: 600,
+    // A dead leader leaves the leader's Service by this.
+    ready: { seconds: 3, failures: 1 },
+  };
+}
+
+/** The pooler of a database member: what daemons connect to. */
+export function pgbouncer(): Daemon {
+  return {
+    name: 'pgbouncer',
+    image: 'postgres',
+    role: 'pgbouncer',
+    uid: UID.postgres,
+    ports: { pooler: 6432 },
+    config: { image: 'postgres', role: 'pgbouncer', live: true },
+    mounts: [TLS, SOCKET],
+    cpu: '20m',
+    memory: '16Mi',
+    memoryLimit: '256Mi',
+  };
+}
+
+/** Writes the time into the directory every second on the leader, so that replicas know how stale they are. */
+export function heartbeat(): Daemon {
+  return {
+    name: 'heartbeat',
+    image: 'postgres',
+    role: 'heartbeat',
+    uid: UID.postgres,
+    mounts: [SOCKET],
+    cpu: '5m',
+    memory: '16Mi',
+    memoryLimit: '64Mi',
+  };
+}
+
+/** PgBouncer in front of a database that is not ours. */
+export function externalPooler(): Daemon {
+  return {
+    name: 'pgbouncer',
+    image: 'postgres',
+    role: 'pooler',
+    uid: UID.postgres,
+    ports: { pooler: 6432 },
+    config: { image: 'postgres', role: 'pooler' },
+    mounts: [TLS, EXTERNAL_DATABASE],
+    cpu: '20m',
+    memory: '32Mi',
+    memoryLimit: '256Mi',
   };
 }

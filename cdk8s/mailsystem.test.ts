@@ -4,6 +4,7 @@ import { type MailSystemResolved, resolveMailSystem } from '../crds/mailsystem.j
 import type { KubernetesObject } from './context.js';
 import { mailSystemObjects } from './mailsystem.js';
 import { RESTART_HASH } from './pod.js';
+import { loadTemplates, type Templates } from './template.js';
 import { bytes, containers, cpu, ingressOf, named, podsOf, type Workload, workloads } from './testing/objects.js';
 import { DEFAULT_SPEC, EXTERNAL_SPEC, FULL_SPEC, sampleContext } from './testing/sample.js';
 import { FIXTURE_TEMPLATES } from './testing/templates.js';
@@ -11,7 +12,7 @@ import { FIXTURE_TEMPLATES } from './testing/templates.js';
 const SPECS: Record<string, MailSystemResolved> = { default: DEFAULT_SPEC, full: FULL_SPEC, external: EXTERNAL_SPEC };
 
 function objects(spec: MailSystemResolved, rest = {}): KubernetesObject[] {
-  return mailSystemObjects(sampleContext(spec, rest));
+  return mailSystemObjects(sampleContext(spec, { templates: FIXTURE_TEMPLATES, ...rest }));
 }
 
 describe.each(Object.entries(SPECS))('children of a MailSystem with the %s spec', (_, spec) => {
@@ -125,19 +126,6 @@ describe.each(Object.entries(SPECS))('children of a MailSystem with the %s spec'
       expect(automountServiceAccountToken, workload.metadata.name).toBe(workload.metadata.name === 'mail-postgres');
     }
   });
-
-  it('hold no Secret, and no key in a ConfigMap', () => {
-    expect(all.filter((o) => o.kind === 'Secret')).toEqual([]);
-    for (const { data, metadata } of all.filter((o) => o.kind === 'ConfigMap')) {
-      expect(JSON.stringify(data), metadata.name).not.toMatch(/PRIVATE KEY|\$argon2id\$v=|password\s*=\s*["'a-z0-9]/i);
-    }
-  });
-
-  it('have every placeholder filled', () => {
-    for (const { data, metadata } of all.filter((o) => o.kind === 'ConfigMap')) {
-      expect(JSON.stringify(data), metadata.name).not.toMatch(/@[A-Z][A-Z0-9_]*@/);
-    }
-  });
 });
 
 describe('mailSystemObjects', () => {
@@ -182,8 +170,8 @@ describe('mailSystemObjects', () => {
 
   it('rolls exactly the pods whose configuration changed', () => {
     const rolled = (spec: MailSystemResolved) => {
-      const before = hashes(objects(DEFAULT_SPEC, { templates: FIXTURE_TEMPLATES }));
-      const after = hashes(objects(spec, { templates: FIXTURE_TEMPLATES }));
+      const before = hashes(objects(DEFAULT_SPEC));
+      const after = hashes(objects(spec));
       return Object.keys(before).filter((name) => before[name] !== after[name]);
     };
     expect(rolled({ ...DEFAULT_SPEC, limits: { messageSize: '10Mi' } })).toEqual(['mail-egress']);
@@ -220,7 +208,7 @@ describe('mailSystemObjects', () => {
             hostname: 'mail.example.org',
             store: { shards: shards.map((s) => ({ name: s })) },
           });
-          const all = objects(spec, { name, templates: FIXTURE_TEMPLATES });
+          const all = objects(spec, { name });
           const keys = all.map((o) => `${o.kind}/${o.metadata.name}`);
           expect(new Set(keys).size).toBe(keys.length);
           for (const o of all) expect(o.metadata.name).toMatch(/^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/);
@@ -231,9 +219,37 @@ describe('mailSystemObjects', () => {
   });
 });
 
+describe.each(Object.entries(SPECS))("the images' templates with the %s spec", (_, spec) => {
+  const configs = () =>
+    mailSystemObjects(sampleContext(spec, { templates: loadTemplates() })).filter((o) => o.kind === 'ConfigMap');
+
+  it('leave no placeholder', () => {
+    for (const { data, metadata } of configs()) {
+      expect(JSON.stringify(data), metadata.name).not.toMatch(/@[A-Z][A-Z0-9_]*@/);
+    }
+  });
+
+  it('put no secret into a ConfigMap', () => {
+    for (const { data, metadata } of configs()) {
+      expect(JSON.stringify(data), metadata.name).not.toMatch(/PRIVATE KEY|\$argon2id\$v=|password\s*=\s*["'a-z0-9]/i);
+    }
+  });
+});
+
+describe("the images' templates", () => {
+  it('are those that the fixtures stand for', () => {
+    const roles = (templates: Templates) =>
+      Object.entries(templates)
+        .flatMap(([component, folders]) => Object.keys(folders).map((role) => `${component}/${role}`))
+        .filter((role) => !role.endsWith('/common'))
+        .sort();
+    expect(roles(loadTemplates())).toEqual(roles(FIXTURE_TEMPLATES));
+  });
+});
+
 describe('snapshots', () => {
   it.each(Object.entries(SPECS))('%s spec', async (name, spec) => {
-    const all = objects(spec, { templates: FIXTURE_TEMPLATES });
+    const all = objects(spec);
     for (const component of new Set(all.map((o) => o.metadata.labels?.['app.kubernetes.io/component'] ?? 'system'))) {
       const own = all.filter((o) => (o.metadata.labels?.['app.kubernetes.io/component'] ?? 'system') === component);
       await expect(`${JSON.stringify(own, null, 2)}\n`).toMatchFileSnapshot(`__snapshots__/${name}/${component}.json`);

@@ -15,10 +15,12 @@ export interface ServiceProps {
   readonly ports: Readonly<Record<string, readonly [number, string]>>;
   /** `headless`: a name per pod; `internal`: one address within the cluster; `public`: as `spec.exposure` says. */
   readonly kind: 'headless' | 'internal' | 'public';
+  /** Only pods that are ready: where a wrong pod is worse than none. */
+  readonly readyOnly?: boolean;
 }
 
 /**
- * Adds a Service. Endpoints stay published while pods are not ready: after an outage of the Kubernetes API
+ * Adds a Service. Unless `readyOnly`, endpoints stay published while pods are not ready: after an outage of the Kubernetes API
  * nodes count as not ready for about a minute, and mail must not stop for that.
  */
 export function addService(scope: Construct, system: System, service: ServiceProps): void {
@@ -30,7 +32,7 @@ export function addService(scope: Construct, system: System, service: ServicePro
   }));
   const spec: V1ServiceSpec = {
     ...exposure(system, service.kind),
-    publishNotReadyAddresses: true,
+    publishNotReadyAddresses: !service.readyOnly,
     selector: { ...selectorLabels(system, service.component, service.labels), ...service.select },
     ports,
   };

@@ -45,8 +45,8 @@ export interface Daemon {
   readonly memoryLimit: string;
   /** Seconds from the container's start after which it is killed when not yet alive; default 120. */
   readonly startSeconds?: number;
-  /** Seconds between readiness checks; default 10. */
-  readonly readySeconds?: number;
+  /** Seconds between readiness checks (default 10), and how many must fail in a row (default 2). */
+  readonly ready?: { readonly seconds: number; readonly failures: number };
 }
 
 /** A pod: daemons and what they share. */
@@ -54,6 +54,8 @@ export interface Pod {
   readonly component: Component;
   /** More selector labels (the shard). */
   readonly labels?: Readonly<Record<string, string>>;
+  /** More labels that select nothing of ours: these may change. */
+  readonly podLabels?: Readonly<Record<string, string>>;
   /** Started in this order, each after the one before is alive, and stopped after the containers. */
   readonly sidecars?: readonly Daemon[];
   /** The first is what `kubectl logs` and `kubectl exec` mean by default. */
@@ -77,7 +79,7 @@ export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
   const daemons = [...(pod.sidecars ?? []), ...pod.containers];
   return {
     metadata: {
-      labels: labels(system, pod.component, pod.labels),
+      labels: labels(system, pod.component, { ...pod.labels, ...pod.podLabels }),
       annotations: {
         'kubectl.kubernetes.io/default-container': pod.containers[0].name,
         [RESTART_HASH]: restartHash(system, pod.component, daemons),
@@ -105,9 +107,9 @@ export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
   };
 }
 
-/** Hash over every configuration file in the pod: Secrets and peers are reloaded live and don't count. */
+/** Hash over the configuration that is read only at the start: the rest, Secrets and peers are reloaded live. */
 function restartHash(system: System, component: Component, daemons: readonly Daemon[]): string {
-  const configs = daemons.map((d) => (d.config ? renderConfig(system, d.config) : null));
+  const configs = daemons.map((d) => (d.config && !d.config.live ? renderConfig(system, d.config) : null));
   return shortHash([configs, system.restartHashes?.[component] ?? null]);
 }
 
@@ -178,10 +180,11 @@ function probes(daemon: Daemon): Pick<V1Container, 'startupProbe' | 'livenessPro
     failureThreshold,
     timeoutSeconds: 10,
   });
+  const ready = daemon.ready ?? { seconds: 10, failures: 2 };
   return {
     startupProbe: check('live', 2, Math.ceil((daemon.startSeconds ?? 120) / 2)),
     livenessProbe: check('live', 20, 4),
-    readinessProbe: check('ready', daemon.readySeconds ?? 10, 2),
+    readinessProbe: check('ready', ready.seconds, ready.failures),
   };
 }
 

@@ -23,6 +23,8 @@ export function templateValues(context: MailSystemContext): TemplateValues {
     DIRECTORY_PORT: String(DIRECTORY_PORT),
     DIRECTORY_LEADER: directoryLeader(context, spec.database),
     DIRECTORY_URI_HOSTS: hosts.map((host) => `${host}:${DIRECTORY_PORT}`).join(','),
+    // Strict: no commit is acknowledged that only one member has. One member alone could then never commit.
+    DATABASE_STRICT: String(spec.database.members > 1),
     MX_INTERNAL_HOST: serviceHost(context, n.mxInternal),
     EGRESS_HOST: serviceHost(context, n.egress),
     REDIS_HOST: serviceHost(context, n.redis),

@@ -22,6 +22,16 @@ export function saslVolume(): V1Volume {
   return { name: 'sasl', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } };
 }
 
+/** PostgreSQL's socket, which the containers of a member's pod share. */
+export const SOCKET_VOLUME: V1Volume = { name: 'socket', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } };
+
+/** Connection to a database that is not ours, at `/external`. */
+export function externalDatabaseVolume(system: System): V1Volume {
+  const secretName = system.spec.database.external?.secretRef.name;
+  if (!secretName) throw new Error(`MailSystem ${system.namespace}/${system.name} has no spec.database.external`);
+  return { name: 'external', secret: { secretName, defaultMode: SECRET_MODE } };
+}
+
 /** Fingerprints of the internal SMTP clients, at `/peers`. */
 export function peersVolume(system: System): V1Volume {
   return { name: 'peers', configMap: { name: system.names.peers } };
@@ -37,3 +47,5 @@ export const TLS_PUBLIC: Mount = { volume: 'tls-public', path: '/tls-public', re
 export const PEERS: Mount = { volume: 'peers', path: '/peers', readOnly: true };
 export const STORE_PASSWORD: Mount = { volume: 'secret', path: '/secret', readOnly: true };
 export const SASL: Mount = { volume: 'sasl', path: '/run/sasl' };
+export const SOCKET: Mount = { volume: 'socket', path: '/run/postgresql' };
+export const EXTERNAL_DATABASE: Mount = { volume: 'external', path: '/external', readOnly: true };

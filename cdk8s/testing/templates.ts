@@ -26,5 +26,10 @@ export const FIXTURE_TEMPLATES: Templates = {
     store: { 'dovecot.conf': 'shard = @SHARD@\n' },
     auth: { 'dovecot.conf': '# auth\n' },
   },
+  postgres: {
+    member: { 'patroni.yml': 'scope: @SYSTEM@-postgres\n' },
+    pgbouncer: { 'pgbouncer.ini': 'listen_port = @DIRECTORY_PORT@\n' },
+    pooler: { 'pgbouncer.ini': 'listen_port = @DIRECTORY_PORT@\n' },
+  },
   redis: { redis: { 'redis.conf': 'port 0\n' } },
 };
