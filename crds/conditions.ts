@@ -22,7 +22,7 @@ const component = (what: string) => ({
 export const mailboxConditions: ConditionDocs = {
   Ready: {
     description:
-      'Mail arrives and the declared password is in effect. When False, it has the reason of the condition that is.',
+      'Mail arrives and the declared password is in effect. When False, it has the reason of the first condition that is.',
     reasons: { Provisioned: 'All of it works.' },
   },
   Provisioned: {
@@ -59,7 +59,7 @@ export const mailboxConditions: ConditionDocs = {
 export const mailDomainConditions: ConditionDocs = {
   Ready: {
     description:
-      'Mail for the domain is accepted and mail from it is signed. When False, it has the reason of the condition that is.',
+      'Mail for the domain is accepted and mail from it is signed. When False, it has the reason of the first condition that is.',
     reasons: { Working: 'All of it works. The records in status.records must be in the DNS.' },
   },
   SystemReady: {
