@@ -142,7 +142,7 @@ describe('mailSystemObjects', () => {
   });
 
   it('is indifferent to the order of peers', () => {
-    const context = sampleContext();
+    const context = sampleContext(DEFAULT_SPEC, { templates: FIXTURE_TEMPLATES });
     const turned = { ...context, peers: [...context.peers].reverse() };
     expect(mailSystemObjects(turned)).toEqual(mailSystemObjects(context));
   });

@@ -32,7 +32,7 @@ export function addService(scope: Construct, system: System, service: ServicePro
   }));
   const spec: V1ServiceSpec = {
     ...exposure(system, service.kind),
-    publishNotReadyAddresses: !service.readyOnly,
+    ...(service.readyOnly ? {} : { publishNotReadyAddresses: true }),
     selector: { ...selectorLabels(system, service.component, service.labels), ...service.select },
     ports,
   };
