@@ -1,5 +1,4 @@
 import { type Mailbox, type MailboxResolved, resolveMailbox } from '../../crds/mailbox.js';
-import { losesTo } from '../claims.js';
 
 /** What a mailbox needs to know of the domain that an address lies in. */
 export interface HostingDomain {
@@ -9,17 +8,15 @@ export interface HostingDomain {
   system: string | undefined;
 }
 
-/** What surrounds one mailbox, as the caches show it. */
+/** What surrounds one mailbox, as the caches show it. Who has a contested address is the directory's to decide. */
 export interface MailboxContext {
   /** The MailDomain of this domain in the mailbox's namespace. */
   domain: (domain: string) => HostingDomain | undefined;
-  /** Every Mailbox, this one included, that claims this address within the same MailSystem. */
-  claimants: (address: string) => readonly Mailbox[];
 }
 
 /** Something that keeps a mailbox from being what its spec asks for: a condition's reason and message. */
 export interface Problem {
-  reason: 'InvalidSpec' | 'DomainNotFound' | 'SystemNotFound' | 'AddressConflict';
+  reason: 'InvalidSpec' | 'DomainNotFound' | 'SystemNotFound';
   message: string;
 }
 
@@ -47,8 +44,6 @@ export function desiredMailbox(object: Mailbox, context: MailboxContext): { mail
   const { address, aliases, quotaBytes, deletionPolicy } = spec.value;
   const system = systemOf(address, object, context);
   if ('problem' in system) return { problems: [system.problem] };
-  const conflict = conflictOf(address, object, context);
-  if (conflict) return { problems: [conflict] };
 
   const checked = aliases.map((alias) => usableAlias(alias, system.value, object, context));
   return {
@@ -106,15 +101,7 @@ function usableAlias(address: string, system: string, object: Mailbox, context: 
     const message = `${address} belongs to MailSystem ${home.value}, the mailbox to ${system}: an alias must be in the mailbox's own system.`;
     return { problem: { reason: 'SystemNotFound', message } };
   }
-  const conflict = conflictOf(address, object, context);
-  return conflict ? { problem: conflict } : { value: address };
-}
-
-function conflictOf(address: string, object: Mailbox, context: MailboxContext): Problem | undefined {
-  const owner = losesTo(object, context.claimants(address));
-  if (owner === undefined) return undefined;
-  const message = `${address} is claimed by Mailbox ${owner.metadata.namespace ?? ''}/${owner.metadata.name}, which is older. Remove it here or there.`;
-  return { reason: 'AddressConflict', message };
+  return { value: address };
 }
 
 function domainPart(address: string): string {

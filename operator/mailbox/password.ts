@@ -1,0 +1,87 @@
+import type { Mailbox } from '../../crds/mailbox.js';
+import { passwordSource, preparePassword } from '../directory/password.js';
+import type { PasswordRow } from '../directory/rows.js';
+import type { CacheReader } from '../runtime/cache.js';
+import type { Client } from '../runtime/client.js';
+import { builtin, type KubeObject, refKey } from '../runtime/object.js';
+import type { PasswordProblem } from './status.js';
+
+interface Secret extends KubeObject {
+  data?: Record<string, string>;
+}
+
+/** What is to be done about a mailbox's password. */
+export type PasswordPlan =
+  /** Already what the Secret says. */
+  | { kind: 'current' }
+  /** None is declared: a declared one that was there goes. */
+  | { kind: 'none' }
+  | { kind: 'new'; password: PasswordRow }
+  /** It can't be had: the one in effect stays. */
+  | { kind: 'problem'; problem: PasswordProblem };
+
+export interface PasswordResolver {
+  /** @param known the source of the password in effect, as the directory has it */
+  plan(mailbox: Mailbox, known: string | null | undefined): Promise<PasswordPlan>;
+}
+
+/** Hashes are shared by mailboxes that name the same version of the same Secret: so many are remembered. */
+const REMEMBERED = 256;
+
+/**
+ * Finds declared passwords. Secrets are known by their metadata only (`secrets`, a metadata-only cache); one is read
+ * when its version differs from the one in effect, and forgotten again.
+ */
+export function createPasswordResolver(client: Client, secrets: CacheReader<KubeObject>): PasswordResolver {
+  const hashes = new Map<string, Promise<PasswordRow | PasswordProblem>>();
+
+  async function read(namespace: string, name: string, key: string): Promise<PasswordRow | PasswordProblem> {
+    const secret = await client.find<Secret>(builtin.secret, { namespace, name });
+    const encoded = secret?.data?.[key];
+    if (secret === undefined) return notFound(namespace, name);
+    if (encoded === undefined) {
+      const keys = Object.keys(secret.data ?? {});
+      const has = keys.length === 0 ? 'it is empty' : `it has ${keys.join(', ')}`;
+      return { reason: 'KeyNotFound', message: `Secret ${namespace}/${name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.` };
+    }
+    try {
+      const hash = await preparePassword(Buffer.from(encoded, 'base64').toString('utf8'));
+      return { hash, source: passwordSource({ uid: secret.metadata.uid ?? '', resourceVersion: secret.metadata.resourceVersion ?? '', key }) };
+    } catch (error) {
+      return { reason: 'InvalidPassword', message: `Secret ${namespace}/${name}, key ${key}: ${(error as Error).message}` };
+    }
+  }
+
+  function remember(source: string, make: () => Promise<PasswordRow | PasswordProblem>): Promise<PasswordRow | PasswordProblem> {
+    const known = hashes.get(source);
+    if (known !== undefined) return known;
+    const made = make();
+    hashes.set(source, made);
+    made.catch(() => hashes.delete(source));
+    const oldest = hashes.keys().next().value;
+    if (hashes.size > REMEMBERED && oldest !== undefined) hashes.delete(oldest);
+    return made;
+  }
+
+  return {
+    plan: async (mailbox, known) => {
+      const ref = mailbox.spec.passwordSecretRef;
+      if (ref === undefined) return { kind: 'none' };
+      const namespace = mailbox.metadata.namespace ?? '';
+      const key = ref.key ?? 'password';
+      const metadata = secrets.get(refKey({ namespace, name: ref.name }))?.metadata;
+      if (metadata === undefined) return { kind: 'problem', problem: notFound(namespace, ref.name) };
+      const source = passwordSource({ uid: metadata.uid ?? '', resourceVersion: metadata.resourceVersion ?? '', key });
+      if (source === known) return { kind: 'current' };
+      const result = await remember(source, () => read(namespace, ref.name, key));
+      return 'hash' in result ? { kind: 'new', password: result } : { kind: 'problem', problem: result };
+    },
+  };
+}
+
+function notFound(namespace: string, name: string): PasswordProblem {
+  return {
+    reason: 'SecretNotFound',
+    message: `There is no Secret ${namespace}/${name}: create it, or correct spec.passwordSecretRef. A password that was set before stays in effect.`,
+  };
+}

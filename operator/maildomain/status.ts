@@ -1,0 +1,51 @@
+import type { Condition } from '../../crds/condition.js';
+import type { DnsRecord } from './records.js';
+
+/** What a controller says about one aspect; the runtime adds times and generations. */
+export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
+
+/** What one reconciliation of a MailDomain has found. */
+export interface DomainObservation {
+  system: { ok: true; name: string } | { ok: false; reason: string; message: string };
+  dkim: { ok: true; selector: string } | { ok: false; reason: string; message: string };
+  directory: { ok: true } | { ok: false; reason: string; message: string };
+  records: readonly DnsRecord[];
+  mailboxes: number;
+  deleting: boolean;
+}
+
+/** Conditions and detail of a MailDomain. Pure. */
+export function domainStatus(observation: DomainObservation): { conditions: Verdict[]; detail: string } {
+  const { system, dkim, directory, records, mailboxes, deleting } = observation;
+  const parts: Verdict[] = [
+    verdict('SystemReady', system.ok ? { reason: 'Found', message: `Served by MailSystem ${system.name}.` } : system, system.ok),
+    verdict('DKIMReady', dkim.ok ? { reason: 'KeyLoaded', message: `Outgoing mail is signed with selector ${dkim.selector}.` } : dkim, dkim.ok),
+    verdict('Provisioned', directory.ok ? { reason: 'Provisioned', message: 'The mx accepts mail for the domain.' } : directory, directory.ok),
+  ];
+  const bad = parts.find((part) => part.status !== 'True');
+  const ready: Verdict =
+    bad === undefined
+      ? { type: 'Ready', status: 'True', reason: 'Working', message: `Enter the ${records.length} records in status.records in the DNS, if they are not there.` }
+      : { ...bad, type: 'Ready' };
+  const conditions = deleting ? [ready, ...parts, inUse(mailboxes)] : [ready, ...parts];
+  return { conditions, detail: detailOf(observation, bad) };
+}
+
+function inUse(mailboxes: number): Verdict {
+  return {
+    type: 'Deleting',
+    status: 'False',
+    reason: 'InUse',
+    message: `The domain is to be deleted, but ${mailboxes} Mailboxes have addresses in it and go on working: delete them first.`,
+  };
+}
+
+function verdict(type: string, { reason, message }: { reason: string; message: string }, ok: boolean): Verdict {
+  return { type, status: ok ? 'True' : 'False', reason, message };
+}
+
+function detailOf({ mailboxes, records, deleting, system }: DomainObservation, bad: Verdict | undefined): string {
+  if (deleting) return `Deletion waits for ${mailboxes} Mailboxes`;
+  if (bad !== undefined) return `${bad.reason}: ${bad.message}`.slice(0, 200);
+  return `Served by ${system.ok ? system.name : 'no system'}; ${records.length} DNS records in status.records`;
+}

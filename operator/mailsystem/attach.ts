@@ -1,0 +1,101 @@
+import { directoryLeader, names, podHost, serviceHost } from '../../cdk8s/names.js';
+import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
+import { type Directory, openDirectory } from '../directory/directory.js';
+import { DirectoryUnavailable } from '../directory/errors.js';
+import { ensureDkimKey } from '../signing/ensure.js';
+import { redisSigningCache } from '../signing/redis.js';
+import { DEFAULT_SELECTOR } from '../signing/sync.js';
+import type { AttachedSystem } from '../systems.js';
+import type { Certificates } from './certificates.js';
+import type { MailSystemDependencies } from './reconcile.js';
+import type { Verdict } from './status.js';
+
+const POOLER_PORT = 6432;
+const REDIS_PORT = 6379;
+const [LMTP_PORT, IMAP_PORT, SIEVE_PORT] = [10024, 10143, 14190];
+
+interface Input {
+  key: string;
+  object: MailSystem;
+  spec: MailSystemResolved;
+  certificates: Certificates;
+}
+
+/**
+ * Connects to a MailSystem's directory, brings its schema, shards and settings up to date, and fills the signing cache;
+ * then the controllers of its MailDomains and Mailboxes may write. Goes on with what can be reached.
+ */
+export async function attachDirectory(deps: MailSystemDependencies, input: Input): Promise<Verdict[]> {
+  const { key, spec } = input;
+  const before = deps.systems.get(key);
+  const kept = before !== undefined && before.certificate === input.certificates.operator.cert;
+  const system = kept ? before : connect(deps, input);
+  try {
+    await prepareDirectory(system.directory, deps, input);
+  } catch (error) {
+    if (!kept) close(system);
+    if (!(error instanceof DirectoryUnavailable)) deps.log.error({ system: key, err: error }, 'the directory refused its schema, shards or settings');
+    return [{ type: 'DirectoryReady', status: 'False', reason: 'DirectoryUnavailable', message: (error as Error).message }, signingUnknown];
+  }
+  if (!kept || JSON.stringify(before.spec) !== JSON.stringify(spec)) deps.systems.attach({ ...system, spec });
+  if (!kept && before !== undefined) close(before);
+  return [{ type: 'DirectoryReady', status: 'True', reason: 'UpToDate', message: 'The schema is current and the directory can be written.' }, await signing(deps, input)];
+}
+
+function connect(deps: MailSystemDependencies, { key, object, spec, certificates }: Input): AttachedSystem {
+  const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? '', clusterDomain: deps.config.clusterDomain };
+  const tls = certificates.operator;
+  return {
+    key,
+    namespace: identity.namespace,
+    name: identity.name,
+    spec,
+    certificate: tls.cert,
+    directory: openDirectory({ host: directoryLeader(identity, spec.database), port: POOLER_PORT, tls }),
+    signing: redisSigningCache({ host: serviceHost(identity, names(identity.name).redis), port: REDIS_PORT, tls }),
+  };
+}
+
+function close(system: AttachedSystem): void {
+  system.signing.close();
+  void system.directory.close().catch(() => undefined);
+}
+
+async function prepareDirectory(directory: Directory, deps: MailSystemDependencies, { object, spec }: Input): Promise<void> {
+  const applied = await directory.migrate();
+  if (applied.length > 0) deps.log.info({ system: object.metadata.name, migrations: applied }, 'migrated the directory');
+  const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? '', clusterDomain: deps.config.clusterDomain };
+  await directory.projectShards(
+    spec.store.shards.map(({ name }) => ({
+      name,
+      host: shardHost(identity, name),
+      lmtpPort: LMTP_PORT,
+      imapPort: IMAP_PORT,
+      sievePort: SIEVE_PORT,
+    })),
+  );
+  await directory.projectSettings({ postmaster: spec.postmaster ?? null });
+}
+
+/** A shard has one pod so far: its own name, which a headless Service resolves even when the pod is not ready. */
+function shardHost(identity: Parameters<typeof podHost>[0], shard: string): string {
+  return serviceHost(identity, names(identity.name).store(shard));
+}
+
+const signingUnknown: Verdict = {
+  type: 'SigningReady',
+  status: 'Unknown',
+  reason: 'WaitingForDirectory',
+  message: 'The signing cache is filled when the directory is ready.',
+};
+
+async function signing(deps: MailSystemDependencies, { key, object, spec }: Input): Promise<Verdict> {
+  try {
+    await ensureDkimKey(deps.keys, object.metadata.namespace ?? '', { domain: spec.hostname, selector: DEFAULT_SELECTOR, algorithm: 'rsa-2048' });
+    await deps.syncSigning(key);
+    return { type: 'SigningReady', status: 'True', reason: 'KeysLoaded', message: 'The signers have every DKIM key.' };
+  } catch (error) {
+    const message = `The signers' cache can't be filled (${(error as Error).message}): outgoing mail waits. It is tried again by itself.`;
+    return { type: 'SigningReady', status: 'False', reason: 'SigningCacheUnavailable', message };
+  }
+}
