@@ -9,8 +9,8 @@ const INVALID_SPEC =
 const DIRECTORY_UNAVAILABLE =
   'The directory can not be written now. What worked goes on; the operator tries again by itself.';
 
-const component = (what: string) => ({
-  description: `${what}`,
+const component = (description: string) => ({
+  description,
   reasons: {
     Running: 'All its pods are ready.',
     Rolling: 'It works, and some of its pods are being replaced by newer ones.',
@@ -97,6 +97,36 @@ export const mailSystemConditions: ConditionDocs = {
     description: 'Every component works. When False, it has the reason of the first condition that is.',
     reasons: { Working: 'It does.' },
   },
+  SpecValid: {
+    description: 'Present and False when the object can not be understood. What worked goes on as it was.',
+    reasons: { InvalidSpec: INVALID_SPEC },
+  },
+  CertificatesReady: {
+    description: 'The internal certificates and the one that clients see are there.',
+    reasons: {},
+  },
+  Applied: {
+    description: 'The Kubernetes objects of the system are as declared.',
+    reasons: {
+      Applied: 'They are.',
+      ApplyFailed: 'The API server refused one, or could not be reached. The message says which; it is tried again.',
+    },
+  },
+  DirectoryReady: {
+    description: 'The directory has the present schema and can be written. Mail flows while it is False, changes wait.',
+    reasons: {
+      UpToDate: 'It has, and it can.',
+      DirectoryUnavailable: DIRECTORY_UNAVAILABLE,
+    },
+  },
+  SigningReady: {
+    description: 'Egress has every DKIM key. Outgoing mail waits until it has.',
+    reasons: {
+      KeysLoaded: 'It has.',
+      SigningCacheUnavailable: 'Redis can not be reached.',
+      WaitingForDirectory: 'The keys are loaded when the directory is ready.',
+    },
+  },
   DatabaseReady: component('The members of the database run.'),
   FilterReady: component("Redis, which keeps the filter's statistics and the signing keys' cache, runs."),
   MxReady: component('The mx pods run.'),
@@ -104,4 +134,8 @@ export const mailSystemConditions: ConditionDocs = {
   EgressReady: component('The egress pods run.'),
   ProxyReady: component('The IMAP proxies run.'),
   StoreReady: component('The stores run.'),
+  Deleting: {
+    description: 'Present while the deletion of the MailSystem waits.',
+    reasons: { InUse: 'MailDomains or Mailboxes live in it, and go on working. Delete them first.' },
+  },
 };
