@@ -37,23 +37,32 @@ export function templateValues(context: MailSystemContext): TemplateValues {
 }
 
 /**
- * Lines of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec; without them
- * unbound asks the Internet's root servers and trusts the Internet's anchor.
+ * Clauses of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec. The image brings the
+ * Internet's; a stub zone for the root replaces its hints, and anchors are added to its own.
  */
-export function resolverConfig(resolver: MailSystemResolved['resolver']): string {
-  const { forwarders, rootServers, trustAnchors } = resolver;
+export function resolverConfig({ forwarders, rootServers, trustAnchors }: MailSystemResolved['resolver']): string {
+  const roots = forwarders.length > 0 ? [] : rootServers;
   return [
-    'server:',
-    ...(trustAnchors.length
-      ? trustAnchors.map((anchor) => `    trust-anchor: "${plain(anchor)}"`)
-      : ['    trust-anchor-file: "/usr/share/dns/root.key"']),
-    ...(forwarders.length
-      ? ['forward-zone:', '    name: "."', ...forwarders.map((f) => `    forward-addr: ${plain(f)}`)]
-      : []),
-    ...(rootServers.length && !forwarders.length
-      ? ['stub-zone:', '    name: "."', ...rootServers.map((r) => `    stub-addr: ${plain(r.address)}`)]
-      : []),
+    ...clause(
+      'server:',
+      trustAnchors.map((anchor) => `trust-anchor: "${plain(anchor)}"`),
+    ),
+    ...clause(
+      'forward-zone:',
+      forwarders.map((address) => `forward-addr: ${plain(address)}`),
+      'name: "."',
+    ),
+    ...clause(
+      'stub-zone:',
+      roots.map(({ address }) => `stub-addr: ${plain(address)}`),
+      'name: "."',
+      'stub-prime: no',
+    ),
   ].join('\n');
+}
+
+function clause(head: string, lines: string[], ...first: string[]): string[] {
+  return lines.length === 0 ? [] : [head, ...[...first, ...lines].map((line) => `    ${line}`)];
 }
 
 /** The API server's patterns allow nothing else; a quote or a line break here would be a directive of its own. */
