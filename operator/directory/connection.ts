@@ -62,7 +62,9 @@ export function openDatabase(connection: DirectoryConnection): Database {
       const { value, end } = await transaction(pool, timeoutMs, doing, COMMIT_WITH_LSN, work);
       return { value, lsn: lsnOf(end) };
     },
-    close: () => pool.end(),
+    close: async () => {
+      if (!pool.ending) await pool.end();
+    },
   };
 }
 

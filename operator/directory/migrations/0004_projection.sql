@@ -75,13 +75,15 @@ BEGIN
 END
 $$;
 
--- Rows that have nothing to do with each other.
+-- Rows that have nothing to do with each other. Custom plans: then the planner knows how long the arrays are, and
+-- takes indexes for a row and hash joins for a thousand.
 CREATE FUNCTION posthorn.apply_mailboxes(batch posthorn.mailbox_row[])
     RETURNS TABLE (ord integer, result text, reason text, shard text, conflicts jsonb)
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
     accepted posthorn.mailbox_row[];
+    claimed  posthorn.claim[];
     wanted   posthorn.claim[];
     touched  uuid[] := '{}';
     more     uuid[];
@@ -89,8 +91,11 @@ DECLARE
 BEGIN
     SELECT array_agg(r) INTO accepted FROM unnest(batch) r WHERE posthorn.refusal(r) IS NULL;
 
+    SELECT array_agg(c) INTO claimed FROM posthorn.claims(batch) c;
+
     SELECT array_agg(c) INTO wanted
-    FROM posthorn.claims(accepted) c
+    FROM unnest(claimed) c
+    JOIN unnest(accepted) r ON r.ord = c.ord
     JOIN posthorn.domains d ON d.domain = c.domain
     LEFT JOIN posthorn.addresses a ON a.address = c.address
     WHERE a.address IS NULL OR a.mailbox = c.mailbox OR (c.claimed_at, c.claimant) < (a.claimed_at, a.claimant);
@@ -171,49 +176,58 @@ BEGIN
           AND NOT EXISTS (SELECT FROM posthorn.addresses p WHERE p.mailbox = a.mailbox AND p.kind = 'mailbox');
     END IF;
 
+    -- What each row has now, by looking.
     RETURN QUERY
-    SELECT r.ord,
-        CASE WHEN why.reason IS NOT NULL THEN 'refused' WHEN r.uuid = ANY (touched) THEN 'written' ELSE 'unchanged' END,
-        why.reason, m.shard, coalesce(lost.conflicts, '[]')
-    FROM unnest(batch) r
-    CROSS JOIN LATERAL (SELECT CASE WHEN EXISTS
-        (SELECT FROM unnest(accepted) ok WHERE ok.ord = r.ord) AND EXISTS
-        (SELECT FROM posthorn.addresses a WHERE a.address = r.address AND a.mailbox = r.uuid AND a.kind = 'mailbox')
-        THEN NULL ELSE coalesce(posthorn.refusal(r), 'AddressConflict') END AS reason) AS why
-    LEFT JOIN posthorn.mailboxes m ON m.uuid = r.uuid AND why.reason IS NULL
-    LEFT JOIN LATERAL (
-        SELECT jsonb_agg(jsonb_build_object(
+    WITH outcome AS (
+        SELECT r.ord, r.uuid, m.shard,
+            CASE WHEN m.uuid IS NULL OR p.address IS NULL
+                 THEN coalesce(posthorn.refusal(r), 'AddressConflict') END AS reason
+        FROM unnest(batch) r
+        LEFT JOIN posthorn.mailboxes m ON m.uuid = r.uuid AND m.object_uid = r.object_uid AND m.deleted_at IS NULL
+        LEFT JOIN posthorn.addresses p ON p.address = r.address AND p.mailbox = r.uuid AND p.kind = 'mailbox'
+    ), lost AS (
+        SELECT c.ord, jsonb_agg(jsonb_build_object(
             'address', c.address, 'kind', a.kind,
             'owner', CASE WHEN o.uuid IS NOT NULL THEN jsonb_build_object(
                 'uid', o.object_uid, 'namespace', o.object_namespace, 'name', o.object_name) END
         ) ORDER BY c.address) AS conflicts
-        FROM posthorn.claims(ARRAY[r]) c
+        FROM unnest(claimed) c
         LEFT JOIN posthorn.addresses a ON a.address = c.address
         LEFT JOIN posthorn.mailboxes o ON o.uuid = a.mailbox
-        WHERE a.mailbox IS DISTINCT FROM c.mailbox
-          AND (a.address IS NOT NULL OR why.reason IS NULL)
-    ) AS lost ON true;
+        LEFT JOIN posthorn.domains d ON d.domain = c.domain
+        WHERE a.mailbox IS DISTINCT FROM c.mailbox AND (a.address IS NOT NULL OR d.domain IS NULL)
+        GROUP BY c.ord
+    )
+    SELECT outcome.ord,
+        CASE WHEN outcome.reason IS NOT NULL THEN 'refused'
+             WHEN outcome.uuid = ANY (touched) THEN 'written' ELSE 'unchanged' END,
+        outcome.reason,
+        CASE WHEN outcome.reason IS NULL THEN outcome.shard END,
+        coalesce(lost.conflicts, '[]')
+    FROM outcome LEFT JOIN lost ON lost.ord = outcome.ord;
 END
 $$;
 
 -- A batch. Rows that claim each other's addresses go one after another, the eldest first; all others at once.
 CREATE FUNCTION posthorn.project_mailboxes(batch jsonb)
     RETURNS TABLE (ord integer, result text, reason text, shard text, conflicts jsonb)
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
     declared  posthorn.mailbox_row[];
+    claimed   posthorn.claim[];
     contended integer[];
     row_      posthorn.mailbox_row;
 BEGIN
     SELECT array_agg(r) INTO declared FROM jsonb_populate_recordset(NULL::posthorn.mailbox_row, batch) r;
 
-    WITH claim AS (
-        SELECT c.ord, c.mailbox, c.address FROM posthorn.claims(declared) c
-    ), rival AS (
-        SELECT a.ord AS one, b.ord AS other FROM claim a JOIN claim b ON b.address = a.address AND b.ord <> a.ord
+    SELECT array_agg(c) INTO claimed FROM posthorn.claims(declared) c;
+
+    WITH rival AS (
+        SELECT a.ord AS one, b.ord AS other
+        FROM unnest(claimed) a JOIN unnest(claimed) b ON b.address = a.address AND b.ord <> a.ord
         UNION ALL
-        SELECT c.ord, r.ord FROM claim c
+        SELECT c.ord, r.ord FROM unnest(claimed) c
         JOIN posthorn.addresses held ON held.address = c.address AND held.mailbox <> c.mailbox
         JOIN unnest(declared) r ON r.uuid = held.mailbox
         UNION ALL

@@ -1,0 +1,94 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Directory, openDirectory } from './directory.js';
+import { mailbox, startDirectory, type TestDirectory } from './testing/directory.js';
+
+const BATCH = 500;
+
+let test: TestDirectory;
+
+beforeAll(async () => {
+  test = await startDirectory();
+});
+
+afterAll(async () => {
+  await test?.stop();
+});
+
+it('projects 10,000 mailboxes in batches, and lists them', async () => {
+  const rows = Array.from({ length: 10_000 }, (_, i) => mailbox(`p${i}`, { aliases: [`alias${i}@example.org`] }));
+  const start = performance.now();
+  for (let i = 0; i < rows.length; i += BATCH) {
+    const { value } = await test.directory.projectMailboxes(rows.slice(i, i + BATCH));
+    expect(value.every((row) => row.result === 'written')).toBe(true);
+  }
+  // 1.5 s on two idle cores; a scan of the table for each row would take minutes.
+  expect(performance.now() - start).toBeLessThan(15_000);
+  let listed = 0;
+  for await (const page of test.directory.listMailboxes()) listed += page.length;
+  expect(listed).toBe(10_000);
+});
+
+describe('with 100,000 addresses', () => {
+  beforeAll(async () => {
+    await test.server.query(
+      'posthorn',
+      `WITH made AS (
+         INSERT INTO posthorn.mailboxes (uuid, address, shard, password, object_uid, object_namespace, object_name)
+         SELECT gen_random_uuid(), 'm' || i || '@example.org', 'a', '{X}h', 'u' || i, 'mail', 'm' || i
+         FROM generate_series(1, 80000) i RETURNING uuid, address, object_uid
+       )
+       INSERT INTO posthorn.addresses SELECT address, 'example.org', 'mailbox', uuid, now(), object_uid FROM made`,
+    );
+    await test.server.query('posthorn', 'ANALYZE posthorn.addresses, posthorn.mailboxes');
+  });
+
+  /** How often the large tables were read from end to end. */
+  async function scans(): Promise<number> {
+    const [row] = await test.server.query<{ scans: number }>(
+      'posthorn',
+      `SELECT sum(seq_scan)::int AS scans FROM pg_stat_user_tables
+       WHERE schemaname = 'posthorn' AND relname IN ('addresses', 'mailboxes')`,
+    );
+    return row?.scans ?? Number.NaN;
+  }
+
+  const LOOKUPS = `
+    SELECT directory_v1.rcpt_verdict(a), directory_v1.route(a), directory_v1.sender_logins(a), directory_v1.alias(a),
+           directory_v1.submission_rcpt_verdict(a), (SELECT username FROM directory_v1.login(a)), u.home
+    FROM (SELECT CASE WHEN i % 3 = 0 THEN 'nobody+' ELSE 'm' END || i * 37 || '@example.org' AS a
+          FROM generate_series(1, 500) i) asked
+    LEFT JOIN LATERAL (SELECT home FROM directory_v1.userdb WHERE username = a OFFSET 0) u ON true`;
+
+  /** The sessions of a pool report their statistics when they end. */
+  async function scansBy(work: (directory: Directory) => Promise<void>): Promise<number> {
+    await test.directory.close();
+    const before = await scans();
+    const directory = openDirectory({ host: '127.0.0.1', port: test.server.port });
+    await work(directory).finally(directory.close);
+    await sleep(200);
+    return (await scans()) - before;
+  }
+
+  it('no lookup, write or deletion of one mailbox scans a table', async () => {
+    const one = mailbox('one', { aliases: ['uno@example.org'] });
+    const count = await scansBy(async (directory) => {
+      const answers = await test.server.query<{ home: string | null }>('posthorn', LOOKUPS);
+      expect(answers.filter((row) => row.home !== null)).toHaveLength(334);
+      await directory.projectMailboxes([one]);
+      await directory.setPasswords([{ uuid: one.uuid, password: { hash: '{X}h', source: 's' } }]);
+      await directory.adoptable('one@example.org', 'mail');
+      await directory.tombstoneMailboxes([{ uuid: one.uuid, objectUid: one.object.uid }]);
+      await test.server.query('posthorn_store', "SELECT * FROM directory_v1.purgeable('a')");
+    });
+    expect(count).toBe(0);
+  });
+
+  it('would notice a scan', async () => {
+    const count = await scansBy(async (directory) => {
+      await directory.adoptable('one@example.org', 'mail');
+      await test.server.query('posthorn', "SELECT FROM posthorn.mailboxes WHERE object_name = 'm1'");
+    });
+    expect(count).toBe(1);
+  });
+});
