@@ -24,7 +24,7 @@ export interface Seen {
   watch: boolean;
 }
 
-export interface Proxy {
+export interface FaultProxy {
   /** A connection as `loadConnection` gives it, through the proxy. */
   connection: Connection;
   /** Every request so far. */
@@ -49,7 +49,7 @@ interface State {
   streams: Set<IncomingMessage>;
 }
 
-export async function startProxy(server: ApiServer): Promise<Proxy> {
+export async function startProxy(server: ApiServer): Promise<FaultProxy> {
   const agent = new https.Agent({ keepAlive: true, ca: server.ca, maxSockets: 200 });
   const seen: Seen[] = [];
   const sockets = new Set<Socket>();
