@@ -1,0 +1,144 @@
+/** One mail system for all suites: operator installed by helm, the outside world, a domain and people. */
+import { names } from '../../../cdk8s/names.js';
+import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
+import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
+import type { ImapTarget } from './imap.js';
+import { apply, exec, kube, kubectlOk, root, type WithConditions, waitForCondition } from './kube.js';
+import { ensureOutside, type Outside, setRecords } from './outside.js';
+import type { Target } from './smtp.js';
+
+export const operatorNamespace = 'posthorn-system';
+export const namespace = 'mail-e2e';
+export const systemName = 'mail';
+export const domain = 'example.test';
+export const hostname = 'mail.example.test';
+
+/** People who exist in every suite; the password is the local part with a suffix. */
+export const people = ['mallory', 'orpheus', 'eurydice'] as const;
+export const password = (local: string) => `${local}-correct-horse`;
+export const login = (local: string) => ({ user: `${local}@${domain}`, pass: password(local) });
+
+export interface Environment {
+  outside: Outside;
+  smtp: Target;
+  submission: Target;
+  submissions: Target;
+  imap: ImapTarget;
+  sieve: Target;
+  /** Certificate authority of the system, PEM. */
+  ca: string;
+}
+
+/** Installs what is missing and waits until all is Ready. Safe to call again; the cluster may be fresh or used. */
+export async function ensureEnvironment(log: (text: string) => void): Promise<Environment> {
+  log('outside world: name server and mail server');
+  const outside = await ensureOutside();
+  log('operator: helm upgrade --install');
+  await installOperator();
+  log('mail system');
+  await apply(labelledNamespace(namespace), ...mailObjects(outside));
+  await waitForCondition(mailSystemType, { namespace, name: systemName }, {}, 300_000);
+  await waitForCondition(mailDomainType, { namespace, name: domain }, {}, 60_000);
+  for (const name of people) await waitForCondition(mailboxType, { namespace, name }, {}, 60_000);
+  const environment = await discover(outside);
+  log('names: A, MX, SPF, DKIM and DMARC of the domain in the outside DNS');
+  await publish(environment);
+  return environment;
+}
+
+/** What an environment that exists already looks like. */
+export async function discover(outside: Outside): Promise<Environment> {
+  const system = await kube().get<WithConditions>(mailSystemType, { namespace, name: systemName });
+  const endpoints = (system.status?.endpoints ?? []) as { name: string; host: string; port: number }[];
+  const target = (name: string): Target => {
+    const endpoint = endpoints.find((candidate) => candidate.name === name);
+    if (endpoint === undefined) throw new Error(`MailSystem ${systemName} has no endpoint ${name}: ${JSON.stringify(endpoints)}`);
+    return { host: endpoint.host, port: endpoint.port };
+  };
+  const ca = await secretText(names(systemName).ca, 'tls.crt');
+  return {
+    outside,
+    smtp: target('smtp'),
+    submission: target('submission'),
+    submissions: target('submissions'),
+    imap: { ...target('imaps'), ca, serverName: hostname },
+    sieve: target('managesieve'),
+    ca,
+  };
+}
+
+/** helm upgrade --install, as the README says. */
+export async function installOperator(values: Record<string, string> = {}): Promise<void> {
+  const helm = (await exec('./hack/tool', ['helm'], { timeoutMs: 900_000 })).stdout.trim();
+  const sets = Object.entries(values).flatMap(([key, value]) => ['--set-string', `${key}=${value}`]);
+  const args = ['upgrade', '--install', 'posthorn', `${root}charts/posthorn`, '--namespace', operatorNamespace, '--create-namespace', '--wait', '--timeout', '3m'];
+  const { code, stderr } = await exec(helm, [...args, ...sets], { timeoutMs: 240_000 });
+  if (code !== 0) throw new Error(`helm: ${stderr}`);
+}
+
+export async function secretText(name: string, key: string): Promise<string> {
+  const secret = await kube().get<KubeObject & { data?: Record<string, string> }>(builtin.secret, { namespace, name });
+  const value = secret.data?.[key];
+  if (value === undefined) throw new Error(`Secret ${namespace}/${name} has no ${key}`);
+  return Buffer.from(value, 'base64').toString('utf8');
+}
+
+/** A Mailbox and the Secret with its password. */
+export function mailboxObjects(name: string, spec: Record<string, unknown> = {}, pass = password(name)): KubeObject[] {
+  return [
+    { apiVersion: 'v1', kind: 'Secret', metadata: { name: `${name}-password`, namespace }, stringData: { password: pass } } as KubeObject,
+    {
+      apiVersion: 'posthorn.dev/v1alpha1',
+      kind: 'Mailbox',
+      metadata: { name, namespace },
+      spec: { address: `${name}@${domain}`, passwordSecretRef: { name: `${name}-password` }, ...spec },
+    } as KubeObject,
+  ];
+}
+
+function mailObjects(outside: Outside): KubeObject[] {
+  const group = 'posthorn.dev/v1alpha1';
+  return [
+    {
+      apiVersion: group,
+      kind: 'MailSystem',
+      metadata: { name: systemName, namespace },
+      spec: {
+        hostname,
+        postmaster: `orpheus@${domain}`,
+        resolver: { rootServers: [{ name: 'ns.outside.test', address: outside.nameServer }], trustAnchors: [outside.trustAnchor] },
+        store: { size: '1Gi' },
+        queue: { size: '512Mi' },
+        database: { size: '1Gi' },
+        redis: { size: '128Mi' },
+      },
+    } as KubeObject,
+    { apiVersion: group, kind: 'MailDomain', metadata: { name: domain, namespace } },
+    ...people.flatMap((name) => mailboxObjects(name)),
+  ];
+}
+
+function labelledNamespace(name: string): KubeObject {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'baseline' } } };
+}
+
+/** Enters the records that the MailDomain asks for, as its administrator would. */
+async function publish(environment: Environment): Promise<void> {
+  const object = await kube().get<WithConditions>(mailDomainType, { namespace, name: domain });
+  const records = (object.status?.records ?? []) as { name: string; type: string; value: string }[];
+  const egress = await egressAddresses();
+  await setRecords([
+    { name: hostname, type: 'A', value: environment.smtp.host },
+    ...egress.map((value) => ({ name: hostname, type: 'A', value })),
+    ...records,
+  ]);
+}
+
+/** Addresses that outgoing mail comes from: here, without address translation, the pods' own. */
+async function egressAddresses(): Promise<string[]> {
+  const out = await kubectlOk([
+    'get', 'pods', '-n', namespace, '-l', 'app.kubernetes.io/component=egress',
+    '-o', 'jsonpath={range .items[*]}{.status.podIP}{"\\n"}{end}',
+  ]);
+  return out.split('\n').filter((line) => line !== '');
+}
