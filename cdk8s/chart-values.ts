@@ -38,10 +38,7 @@ export const chartValues = z.strictObject({
     .array(namespace)
     .default([])
     .describe('Namespaces to look after; the operator then has rights in these only. Empty: all.'),
-  logLevel: z
-    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
-    .default('info')
-    .describe('Least level that is logged.'),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged.'),
   clusterDomain: z
     .string()
     .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/)

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { chartValues } from './chart-values.js';
 import { escapeBraces, type HelmWriter, helmWriter } from './helm.js';
 import { Operator, type OperatorProps, watchedNamespaceBinding } from './operator.js';
-import { OPERATOR_RULES } from './operator-rbac.js';
+import { LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
 import { valuesYaml } from './values-yaml.js';
 
 /** Where the repository's files are that the chart takes in. */
@@ -33,12 +33,12 @@ export function chartFiles({ root, version }: ChartSources): Map<string, string>
     ['templates/NOTES.txt', readFileSync(join(import.meta.dirname, 'chart', 'NOTES.txt'), 'utf8')],
     ['templates/_helpers.tpl', readFileSync(join(import.meta.dirname, 'chart', '_helpers.tpl'), 'utf8')],
     ['templates/serviceaccount.yaml', write(operator.serviceAccount)],
-    [
-      'templates/clusterrole.yaml',
-      helm.write(operator.clusterRole.toJson(), { rules: OPERATOR_RULES.map((r) => r.reason) }),
-    ],
+    ['templates/clusterrole.yaml', helm.write(operator.clusterRole.toJson(), reasons(OPERATOR_RULES))],
     ['templates/bindings.yaml', bindingsTemplate(write(operator.clusterRoleBinding), write(watched))],
-    ['templates/leader-election.yaml', `${write(operator.leaderRole)}---\n${write(operator.leaderRoleBinding)}`],
+    [
+      'templates/leader-election.yaml',
+      `${helm.write(operator.leaderRole.toJson(), reasons(LEADER_RULES))}---\n${write(operator.leaderRoleBinding)}`,
+    ],
     ['templates/deployment.yaml', write(operator.deployment)],
     ['templates/metrics-service.yaml', when('$.Values.metrics.service', write(operator.metricsService))],
     ['templates/servicemonitor.yaml', when('$.Values.metrics.serviceMonitor.enabled', serviceMonitor(helm, props))],
@@ -89,8 +89,8 @@ function chartYaml(version: string): string {
 function chartProps(helm: HelmWriter): OperatorProps {
   return {
     name: helm.value('include "posthorn.fullname" $'),
-    namespace: helm.value('$.Release.Namespace'),
-    selector: { 'app.kubernetes.io/instance': helm.value('$.Release.Name') },
+    namespace: helm.value('$.Release.Namespace | quote'),
+    selector: { 'app.kubernetes.io/instance': helm.value('$.Release.Name | quote') },
     labels: {
       'app.kubernetes.io/managed-by': helm.value('$.Release.Service'),
       'app.kubernetes.io/version': helm.value('$.Chart.AppVersion | quote'),

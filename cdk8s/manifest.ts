@@ -3,7 +3,7 @@ import { type ChartSources, crds } from './chart.js';
 import { defaultValues } from './chart-values.js';
 import { yamlText } from './helm.js';
 import { Operator } from './operator.js';
-import { OPERATOR_RULES } from './operator-rbac.js';
+import { LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
 
 /** Namespace of the plain manifest. */
 const NAMESPACE = 'posthorn-system';
@@ -32,7 +32,6 @@ export function plainManifest({ root, version }: ChartSources): string {
   const objects = [
     operator.serviceAccount,
     operator.clusterRoleBinding,
-    operator.leaderRole,
     operator.leaderRoleBinding,
     operator.metricsService,
     operator.deployment,
@@ -41,7 +40,8 @@ export function plainManifest({ root, version }: ChartSources): string {
     '# Installs the Posthorn operator: kubectl apply --server-side -f posthorn.yaml\n',
     yamlText(namespaceObject()),
     ...crds(root).map(([, text]) => text),
-    yamlText(operator.clusterRole.toJson(), { rules: OPERATOR_RULES.map((r) => r.reason) }),
+    yamlText(operator.clusterRole.toJson(), reasons(OPERATOR_RULES)),
+    yamlText(operator.leaderRole.toJson(), reasons(LEADER_RULES)),
     ...objects.map((object) => yamlText(object.toJson())),
   ]
     .map((text) => text.replace(/^---\n/, ''))

@@ -3,6 +3,8 @@ export interface Rule {
   readonly reason: string;
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
+  /** Only objects of these names. */
+  readonly resourceNames?: readonly string[];
   readonly verbs: readonly string[];
 }
 
@@ -12,16 +14,16 @@ const OWN = [...READ, 'create', 'patch', 'delete'];
 /** What the operator may do in the namespaces that it looks after. */
 export const OPERATOR_RULES: readonly Rule[] = [
   {
-    reason: 'The declared state. Patch and update: finalizers, which are removed when data has been dealt with.',
+    reason: 'The declared state. Patch: finalizers, which are removed when data has been dealt with.',
     apiGroups: ['posthorn.dev'],
     resources: ['mailsystems', 'maildomains', 'mailboxes'],
-    verbs: [...READ, 'patch', 'update'],
+    verbs: [...READ, 'patch'],
   },
   {
     reason: 'Conditions.',
     apiGroups: ['posthorn.dev'],
     resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status'],
-    verbs: ['get', 'patch', 'update'],
+    verbs: ['patch'],
   },
   {
     reason: 'Children refer to their owner with blockOwnerDeletion, which takes this right.',
@@ -33,7 +35,7 @@ export const OPERATOR_RULES: readonly Rule[] = [
     reason: 'Secrets: internal certificates and DKIM keys are made, passwords and given certificates are read.',
     apiGroups: [''],
     resources: ['secrets'],
-    verbs: OWN,
+    verbs: [...READ, 'create', 'patch'],
   },
   {
     reason: 'Configuration and Services of the daemons; the account under which Patroni runs.',
@@ -49,10 +51,10 @@ export const OPERATOR_RULES: readonly Rule[] = [
     verbs: [...READ, 'patch', 'delete'],
   },
   {
-    reason: 'Volumes are grown, and removed only after deletionPolicy Delete.',
+    reason: 'Volumes are removed with a MailSystem that says deletionPolicy Delete.',
     apiGroups: [''],
     resources: ['persistentvolumeclaims'],
-    verbs: [...READ, 'patch', 'delete'],
+    verbs: ['list', 'delete'],
   },
   {
     reason: 'Workloads.',
@@ -81,7 +83,7 @@ export const OPERATOR_RULES: readonly Rule[] = [
   },
   {
     reason: 'What people should see.',
-    apiGroups: ['', 'events.k8s.io'],
+    apiGroups: [''],
     resources: ['events'],
     verbs: ['create', 'patch'],
   },
@@ -90,18 +92,31 @@ export const OPERATOR_RULES: readonly Rule[] = [
 /** What the operator may do in its own namespace. */
 export const LEADER_RULES: readonly Rule[] = [
   {
-    reason: 'Leader election: the pods agree through one Lease on which of them works.',
+    reason: 'Leader election: the pods agree through one Lease on which of them works. (Create knows no names.)',
     apiGroups: ['coordination.k8s.io'],
     resources: ['leases'],
-    verbs: ['get', 'create', 'update', 'patch'],
+    verbs: ['create'],
+  },
+  {
+    reason: 'The Lease is renewed by replacing it.',
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    resourceNames: ['posthorn'],
+    verbs: ['get', 'update'],
   },
 ];
 
 /** The rules as Kubernetes takes them. */
 export function policyRules(rules: readonly Rule[]) {
-  return rules.map(({ apiGroups, resources, verbs }) => ({
+  return rules.map(({ apiGroups, resources, resourceNames, verbs }) => ({
     apiGroups: [...apiGroups],
     resources: [...resources],
+    ...(resourceNames ? { resourceNames: [...resourceNames] } : {}),
     verbs: [...verbs],
   }));
+}
+
+/** The reasons as comments above the rules. */
+export function reasons(rules: readonly Rule[]): { rules: string[] } {
+  return { rules: rules.map(({ reason }) => reason) };
 }
