@@ -41,7 +41,7 @@ export const mailboxConditions: ConditionDocs = {
       UnknownShard: 'The shard is not in the directory yet.',
       NotAdoptable: 'spec.adopt names no retained mailbox of this namespace.',
       UuidInUse: 'Another Mailbox has the mail that spec.adopt names.',
-      Invalid: 'The directory refused the mailbox. The message says why.',
+      Invalid: 'The directory refuses an address as it is written.',
     },
   },
   PasswordReady: {
@@ -103,7 +103,17 @@ export const mailSystemConditions: ConditionDocs = {
   },
   CertificatesReady: {
     description: 'The internal certificates and the one that clients see are there.',
-    reasons: {},
+    reasons: {
+      Generated: "They are; the one that clients see is signed by the system's own CA.",
+      Valid: 'They are; the one in spec.tls.secretRef is for hostname and in date.',
+      SecretNotFound: 'The Secret in spec.tls.secretRef does not exist, or has no tls.crt and tls.key.',
+      CertificateUnreadable: 'tls.crt holds no certificate in PEM form.',
+      KeyUnreadable: 'tls.key holds no private key in PEM form without a passphrase.',
+      KeyMismatch: 'tls.key is not the key of the first certificate in tls.crt.',
+      CertificateNotYetValid: 'The certificate is not valid yet.',
+      CertificateExpired: 'The certificate has expired: renew it.',
+      CertificateNameMismatch: 'The certificate is not for hostname.',
+    },
   },
   Applied: {
     description: 'The Kubernetes objects of the system are as declared.',
