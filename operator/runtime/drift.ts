@@ -20,6 +20,24 @@ const listKeys: Record<string, readonly string[]> = {
 /** Parents of values that are quantities: `1000m` and `1` are the same there. */
 const quantityParents = new Set(['requests', 'limits', 'capacity', 'hard', 'sizeLimit', 'overhead', 'divisor']);
 
+/**
+ * Fields whose zero the server does not store. Not so for the many others where a missing value means something else than
+ * false (`automountServiceAccountToken`, …).
+ */
+const droppedZeros = new Set([
+  'hostNetwork',
+  'hostPID',
+  'hostIPC',
+  'stdin',
+  'stdinOnce',
+  'tty',
+  'readOnly',
+  'publishNotReadyAddresses',
+  'paused',
+  'initialDelaySeconds',
+  'minReadySeconds',
+]);
+
 /** Differences at these paths are none: who made the request and the server fill them in. */
 const ignored = new Set([
   'apiVersion',
@@ -45,17 +63,22 @@ export function differences(desired: object, live: object): Difference[] {
 }
 
 function compare(desired: Json, live: Json, path: string, name: string, found: Difference[]): void {
-  if (ignored.has(path) || isEmpty(desired, live)) return;
+  if (ignored.has(path) || isEmpty(desired, live, name)) return;
   if (Array.isArray(desired) && Array.isArray(live)) compareLists(desired, live, path, name, found);
   else if (isRecord(desired) && isRecord(live)) compareRecords(desired, live, path, name, found);
   else if (!sameScalar(desired, live, name)) found.push({ path, live });
 }
 
-/** Nothing asked for and nothing there: null, an empty list and an empty object are often dropped by the server. */
-function isEmpty(desired: Json, live: Json): boolean {
+/** Nothing asked for and nothing there: null, empty text, lists and objects, and some zeros are dropped by the server. */
+function isEmpty(desired: Json, live: Json, name: string): boolean {
   if (desired === undefined || desired === null) return true;
   if (live !== undefined && live !== null) return false;
-  return (Array.isArray(desired) && desired.length === 0) || (isRecord(desired) && Object.keys(desired).length === 0);
+  return isEmptyValue(desired) || (droppedZeros.has(name) && (desired === false || desired === 0));
+}
+
+function isEmptyValue(value: Json): boolean {
+  if (Array.isArray(value)) return value.length === 0;
+  return isRecord(value) ? Object.keys(value).length === 0 : value === '';
 }
 
 function compareRecords(

@@ -85,10 +85,7 @@ const watching = (count = 1): Promise<void> => eventually(() => expect(watches()
 describe('in good weather', () => {
   it('brings what is there, then what changes, with indexes that follow', async () => {
     const { informer, events, log } = await follow(
-      {
-        indexes: { colour: ({ spec }) => (spec.colour === undefined ? [] : [spec.colour]) },
-        prepare: undefined,
-      } as Partial<InformerOptions<Widget>>,
+      { indexes: { colour: ({ spec }) => (spec.colour === undefined ? [] : [spec.colour]) } },
       async () => {
         await direct.create(widgets, { ...widget(namespace, 'a'), spec: { size: 1, colour: 'red' } }, by);
       },

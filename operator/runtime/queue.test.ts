@@ -110,7 +110,7 @@ describe('later', () => {
     expect(queue.depth).toBe(0);
   });
 
-  it('failures double the wait up to a cap, for each key apart, until it succeeds', () => {
+  it('failures double the wait up to a cap, for each key apart, until it succeeds', async () => {
     const queue = queueOf();
     const waits: number[] = [];
     for (let failure = 1; failure <= 6; failure += 1) {
@@ -118,7 +118,7 @@ describe('later', () => {
       queue.addRateLimited('a');
       while (queue.depth === 0) vi.advanceTimersByTime(10);
       waits.push(performance.now() - start);
-      void queue.take();
+      await queue.take();
       queue.done('a');
     }
     expect(waits).toEqual([100, 200, 400, 800, 1_000, 1_000]);

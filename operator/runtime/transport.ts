@@ -39,6 +39,8 @@ export interface Transport {
 type Agents = Record<'normal' | 'urgent' | 'stream', http.Agent>;
 
 const materialMaxAgeMs = 60_000;
+/** Idle sockets are closed before the API server does it (90 s), so that no request is sent into a closing one. */
+const idleMs = 45_000;
 
 /** @param sockets Most requests in flight; more wait their turn. Streams and urgent requests don't count. */
 export function createTransport(
@@ -96,7 +98,8 @@ function createAgents(connection: Connection, secure: boolean, sockets: number):
   let checkedAt = 0;
   const build = (tls: TlsMaterial): Agents => {
     const make = (maxSockets: number): http.Agent => {
-      const options = { keepAlive: true, keepAliveMsecs: 15_000, maxSockets, scheduling: 'lifo' as const };
+      const scheduling = 'lifo' as const;
+      const options = { keepAlive: true, keepAliveMsecs: 15_000, timeout: idleMs, maxSockets, scheduling };
       return secure ? new https.Agent({ ...options, ...defined(tls) }) : new http.Agent(options);
     };
     return { normal: make(sockets), urgent: make(2), stream: make(Number.POSITIVE_INFINITY) };
