@@ -10,11 +10,11 @@ const MESSAGE =
 describe.each(['rsa-2048', 'ed25519'] as const)('%s', (algorithm) => {
   it('signs, and the record verifies the signature', async () => {
     const { privateKey, record } = await generateDkimKey(algorithm);
+    const signer = { signingDomain: 'example.org', selector: 's1', privateKey };
     const { signatures } = await dkimSign(MESSAGE, {
       canonicalization: 'relaxed/relaxed',
-      signingDomain: 'example.org',
-      selector: 's1',
-      privateKey,
+      ...signer,
+      signatureData: [signer],
     });
     const verdict = async (txt: string) => {
       const resolver = async (name: string) => {

@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto';
+import { hash } from '@node-rs/argon2';
+
+/** `Algorithm.Argon2id`, which is a const enum and cannot be imported by modules that are compiled one by one. */
+const ARGON2ID_VARIANT = 2;
+
+/**
+ * ARGON2ID with OWASP's second choice of parameters. libsodium, with which Dovecot checks, knows no parallelism but 1.
+ * One hash takes about 20 ms and 19 MiB.
+ */
+const ARGON2ID = { algorithm: ARGON2ID_VARIANT, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
+
+/** Longest password, octets: more than a person types, less than what SASL's line lengths cut. */
+export const PASSWORD_MAX_BYTES = 512;
+
+/** Longest hash that is taken over as it is. */
+const HASH_MAX_LENGTH = 1024;
+
+/** A password that cannot be used; the message is for the Mailbox's status and never holds the password. */
+export class PasswordUnusable extends Error {
+  override readonly name = 'PasswordUnusable';
+}
+
+/** Identifies one version of one key of a Secret, for `PasswordRow.source`. */
+export function passwordSource(secret: { uid: string; resourceVersion: string }, key: string): string {
+  const fingerprint = createHash('sha256').update(key).digest('hex').slice(0, 16);
+  return `${secret.uid}/${secret.resourceVersion}/${fingerprint}`;
+}
+
+/**
+ * Hashes that are taken over as they are: salted and slow, and with bounds on what checking one may cost.
+ * docs/reference/directory.md lists them for administrators.
+ */
+const ACCEPTED: Readonly<Record<string, (hash: string) => boolean>> = {
+  ARGON2ID: (text) => argon2Cost(text, 'argon2id'),
+  ARGON2I: (text) => argon2Cost(text, 'argon2i'),
+  'BLF-CRYPT': (text) => within(/^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(text)?.[1], 8, 14),
+  'SHA512-CRYPT': (text) => shaCrypt(/^\$6\$(?:rounds=(\d{1,9})\$)?[^$:\n]{1,16}\$[./A-Za-z0-9]{86}$/.exec(text)),
+  'SHA256-CRYPT': (text) => shaCrypt(/^\$5\$(?:rounds=(\d{1,9})\$)?[^$:\n]{1,16}\$[./A-Za-z0-9]{43}$/.exec(text)),
+};
+
+/** Parameters in the text form of the Argon2 reference implementation; at most 256 MiB, since logins pay for it. */
+function argon2Cost(text: string, variant: string): boolean {
+  const match = /^\$(argon2id?)\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/.exec(
+    text,
+  );
+  return match?.[1] === variant && within(match[2], 8_192, 262_144) && within(match[3], 1, 16);
+}
+
+/** crypt(5): 5000 rounds when the text doesn't say. */
+function shaCrypt(match: RegExpExecArray | null): boolean {
+  return match !== null && within(match[1] ?? '5000', 5_000, 1_000_000);
+}
+
+function within(digits: string | undefined, min: number, max: number): boolean {
+  return digits !== undefined && Number(digits) >= min && Number(digits) <= max;
+}
+
+/**
+ * What a Secret's value means: a hash to take over, or a password to hash.
+ *
+ * One line break at the end is dropped: files end with one. A value that begins like `{SCHEME}` is a hash.
+ * @throws PasswordUnusable
+ */
+export function readPassword(value: string | Uint8Array): { readonly hashed: string } | { readonly plain: string } {
+  const text = (typeof value === 'string' ? value : decode(value)).replace(/\r?\n$/, '');
+  const scheme = /^\{([A-Za-z0-9.-]+)\}/.exec(text)?.[1];
+  return scheme === undefined ? { plain: checkPlain(text) } : { hashed: checkHash(text, scheme) };
+}
+
+function decode(value: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
+  } catch {
+    throw new PasswordUnusable('The password is not valid UTF-8.');
+  }
+}
+
+function checkPlain(text: string): string {
+  const bytes = Buffer.byteLength(text);
+  if (bytes === 0) throw new PasswordUnusable('The password is empty.');
+  if (bytes > PASSWORD_MAX_BYTES) {
+    throw new PasswordUnusable(`The password has ${bytes} octets; at most ${PASSWORD_MAX_BYTES} are possible.`);
+  }
+  // What decoders put in place of octets that are no UTF-8: the password would be another one than was meant.
+  if (text.includes('\ufffd')) throw new PasswordUnusable('The password is not valid UTF-8.');
+  // Clients cannot send these (RFC 4616, RFC 9051).
+  if (/[\0\r\n]/.test(text)) throw new PasswordUnusable('The password contains a line break or a NUL character.');
+  return text;
+}
+
+function checkHash(text: string, scheme: string): string {
+  const accepts = ACCEPTED[scheme.toUpperCase()];
+  if (accepts === undefined) {
+    const known = Object.keys(ACCEPTED).join(', ');
+    throw new PasswordUnusable(
+      `Hashes of the scheme {${scheme}} are not accepted. Give the password itself, or one of: ${known}.`,
+    );
+  }
+  const bare = text.slice(scheme.length + 2);
+  if (text.length > HASH_MAX_LENGTH || !accepts(bare)) {
+    throw new PasswordUnusable(`What follows {${scheme}} is not such a hash, or is too weak or too costly to check.`);
+  }
+  return `{${scheme.toUpperCase()}}${bare}`;
+}
+
+/** Turns Secrets' values into what the directory keeps. */
+export interface PasswordHasher {
+  /**
+   * The hash that a value is, or an ARGON2ID hash of it: made once per `source` (`passwordSource`), so that mailboxes
+   * that share a version of a Secret share the work and the salt.
+   *
+   * @throws PasswordUnusable
+   */
+  hash(source: string, value: string | Uint8Array): Promise<string>;
+}
+
+/**
+ * @param concurrency hashes made at a time (default 2): each keeps a core busy for a while
+ * @param remembered sources whose hash is kept (default 256)
+ */
+export function createPasswordHasher({ concurrency = 2, remembered = 256 } = {}): PasswordHasher {
+  const limited = limiter(concurrency);
+  const known = new Map<string, Promise<string>>();
+  return {
+    hash: async (source, value) => {
+      const before = known.get(source);
+      if (before !== undefined) return before;
+      const password = readPassword(value);
+      if ('hashed' in password) return password.hashed;
+      const made = limited(() => hashPassword(password.plain));
+      known.set(source, made);
+      made.catch(() => known.delete(source));
+      const oldest = known.keys().next().value;
+      if (known.size > remembered && oldest !== undefined) known.delete(oldest);
+      return made;
+    },
+  };
+}
+
+/** `{ARGON2ID}…` of a password, with a new salt. */
+async function hashPassword(plain: string): Promise<string> {
+  return `{ARGON2ID}${await hash(plain, ARGON2ID)}`;
+}
+
+/** Runs at most so many works at a time, the others in the order that they came. */
+export function limiter(concurrency: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (work) => {
+    if (running >= concurrency) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running += 1;
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) running -= 1;
+      else next();
+    }
+  };
+}
