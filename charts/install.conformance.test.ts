@@ -1,22 +1,23 @@
 import { execFile } from 'node:child_process';
-import { homedir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { readFileSync } from 'node:fs';
+import { helmProgram } from '../cdk8s/testing/helm.js';
 import { type Client, createClient } from '../operator/runtime/client.js';
 import { loadConnection } from '../operator/runtime/kubeconfig.js';
 import { builtin, collectionPath, type KubeObject, resourceTypeOf } from '../operator/runtime/object.js';
 import { type RunningApiServer, startApiServer } from '../operator/runtime/testing/apiserver.js';
 
-const HELM = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'posthorn', 'bin', 'helm-v3.22.0');
+const HELM = helmProgram() ?? '';
 const CHART = join(import.meta.dirname, 'posthorn');
 
 // One of its own: a release owns the definitions, which other tests apply to the shared one.
 let server: RunningApiServer;
 let client: Client;
 beforeAll(async () => {
+  if (!HELM) return;
   server = await startApiServer();
   client = createClient(loadConnection({ path: server.kubeconfigPath }));
 });
@@ -38,7 +39,7 @@ async function definitions(): Promise<string[]> {
 
 const KINDS = ['mailboxes.posthorn.dev', 'maildomains.posthorn.dev', 'mailsystems.posthorn.dev'];
 
-describe('the chart on a real API server', () => {
+(HELM ? describe : describe.skip)('the chart on a real API server', () => {
   it('is installed, upgraded and rolled back', async () => {
     const out = await helm('install', 'posthorn', CHART, '--namespace', 'ops', '--create-namespace');
     expect(out).toContain('kubectl -n ops rollout status deployment/posthorn');
@@ -53,7 +54,9 @@ describe('the chart on a real API server', () => {
   });
 
   it('refuses a bad value and leaves the release as it was', async () => {
-    await expect(helm('upgrade', 'posthorn', CHART, '--namespace', 'ops', '--set', 'replica=2')).rejects.toThrow('replica');
+    await expect(helm('upgrade', 'posthorn', CHART, '--namespace', 'ops', '--set', 'replica=2')).rejects.toThrow(
+      'replica',
+    );
     expect(await helm('status', 'posthorn', '--namespace', 'ops')).toContain('STATUS: deployed');
   });
 
@@ -72,7 +75,7 @@ describe('the chart on a real API server', () => {
     }
   });
 
-  it("runs the operator at Pod Security level restricted", async () => {
+  it('runs the operator at Pod Security level restricted', async () => {
     const ref = { namespace: 'posthorn-system', name: 'posthorn' };
     const { spec } = await client.get<KubeObject & { spec: { template: { spec: object } } }>(builtin.deployment, ref);
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...ref }, spec: spec.template.spec };
