@@ -20,9 +20,12 @@ export const mailboxIndexes = {
   /** `namespace/address` is not enough: a MailSystem may serve several objects of a namespace, so by address alone. */
   address: (m: Mailbox) => claimedAddresses(m),
   /** `namespace/domain` of every claimed address. */
-  domain: (m: Mailbox) => [...new Set(claimedAddresses(m).map((a) => `${m.metadata.namespace}/${a.slice(a.lastIndexOf('@') + 1)}`))],
+  domain: (m: Mailbox) => [
+    ...new Set(claimedAddresses(m).map((a) => `${m.metadata.namespace}/${a.slice(a.lastIndexOf('@') + 1)}`)),
+  ],
   /** `namespace/name` of the Secret with the password. */
-  secret: (m: Mailbox) => (m.spec.passwordSecretRef ? [`${m.metadata.namespace}/${m.spec.passwordSecretRef.name}`] : []),
+  secret: (m: Mailbox) =>
+    m.spec.passwordSecretRef ? [`${m.metadata.namespace}/${m.spec.passwordSecretRef.name}`] : [],
   uid: (m: Mailbox) => [m.metadata.uid ?? ''],
 };
 
@@ -54,7 +57,8 @@ export interface GoneMailbox {
   system: string | undefined;
 }
 
-export interface MailboxControllerOptions extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone' | 'domains'> {
+export interface MailboxControllerOptions
+  extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone' | 'domains'> {
   domains: Informer<MailDomain>;
   secrets: Informer<KubeObject>;
   metrics: Metrics;
@@ -62,7 +66,9 @@ export interface MailboxControllerOptions extends Omit<MailboxDependencies, 'pas
 }
 
 /** Wires events to the queue and runs the workers. */
-export function runMailboxController(options: MailboxControllerOptions): RunningController & { deps: MailboxDependencies } {
+export function runMailboxController(
+  options: MailboxControllerOptions,
+): RunningController & { deps: MailboxDependencies } {
   const { client, mailboxes, domains, secrets, systems, queue, log, metrics } = options;
   const deps: MailboxDependencies = {
     ...options,
@@ -81,7 +87,10 @@ export function runMailboxController(options: MailboxControllerOptions): Running
   });
   systems.onAttach((system) => {
     void compareInventory(deps, system).catch((err: unknown) =>
-      log.warn({ system: system.key, err }, 'comparing the directory with the Mailboxes failed; it will be tried again'),
+      log.warn(
+        { system: system.key, err },
+        'comparing the directory with the Mailboxes failed; it will be tried again',
+      ),
     );
   });
   const running = runBatchController({
@@ -98,7 +107,11 @@ export function runMailboxController(options: MailboxControllerOptions): Running
 }
 
 /** Every Mailbox with an address in this domain of this namespace is looked at again. */
-export function enqueueDomain(deps: Pick<MailboxDependencies, 'mailboxes' | 'queue'>, namespace: string, domain: string): void {
+export function enqueueDomain(
+  deps: Pick<MailboxDependencies, 'mailboxes' | 'queue'>,
+  namespace: string,
+  domain: string,
+): void {
   enqueueIndex(deps, 'domain', `${namespace}/${domain}`);
 }
 
@@ -107,13 +120,21 @@ export function enqueueClaimants(deps: Pick<MailboxDependencies, 'mailboxes' | '
   enqueueIndex(deps, 'address', address);
 }
 
-function enqueueIndex({ mailboxes, queue }: Pick<MailboxDependencies, 'mailboxes' | 'queue'>, index: string, value: string): void {
+function enqueueIndex(
+  { mailboxes, queue }: Pick<MailboxDependencies, 'mailboxes' | 'queue'>,
+  index: string,
+  value: string,
+): void {
   for (const key of mailboxes.cache.keysByIndex(index, value)) queue.add(key);
 }
 
 /** Addresses that an event may have set free or contested: those of the object before and after. */
 function claimedBefore(object: Mailbox, previous: Mailbox | undefined): Set<string> {
-  return new Set(previous === undefined ? [] : [...claimedAddresses(previous), ...claimedAddresses(object)].filter(() => previous.spec !== object.spec));
+  return new Set(
+    previous === undefined
+      ? []
+      : [...claimedAddresses(previous), ...claimedAddresses(object)].filter(() => previous.spec !== object.spec),
+  );
 }
 
 function rememberGone(deps: MailboxDependencies, object: Mailbox): void {

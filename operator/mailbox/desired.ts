@@ -38,7 +38,10 @@ export interface DesiredMailbox {
  * What should be in the directory for a Mailbox, and what is wrong with it. Without `mailbox` nothing is to be
  * changed there: what worked before goes on working.
  */
-export function desiredMailbox(object: Mailbox, context: MailboxContext): { mailbox?: DesiredMailbox; problems: Problem[] } {
+export function desiredMailbox(
+  object: Mailbox,
+  context: MailboxContext,
+): { mailbox?: DesiredMailbox; problems: Problem[] } {
   const spec = resolved(object);
   if ('problem' in spec) return { problems: [spec.problem] };
   const { address, aliases, quotaBytes, deletionPolicy } = spec.value;

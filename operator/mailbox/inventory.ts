@@ -25,6 +25,7 @@ export async function compareInventory(deps: MailboxDependencies, system: Attach
     }
   }
   for (const key of deps.mailboxes.cache.keys()) {
-    if (deps.mailboxes.cache.get(key)?.metadata.namespace === system.namespace) deps.queue.add(key, { background: true });
+    if (deps.mailboxes.cache.get(key)?.metadata.namespace === system.namespace)
+      deps.queue.add(key, { background: true });
   }
 }

@@ -1,5 +1,5 @@
 import type { Mailbox } from '../../crds/mailbox.js';
-import { passwordSource, preparePassword } from '../directory/password.js';
+import { createPasswordHasher, PasswordUnusable, passwordSource } from '../directory/password.js';
 import type { PasswordRow } from '../directory/rows.js';
 import type { CacheReader } from '../runtime/cache.js';
 import type { Client } from '../runtime/client.js';
@@ -33,6 +33,7 @@ const REMEMBERED = 256;
  * when its version differs from the one in effect, and forgotten again.
  */
 export function createPasswordResolver(client: Client, secrets: CacheReader<KubeObject>): PasswordResolver {
+  const hasher = createPasswordHasher();
   const hashes = new Map<string, Promise<PasswordRow | PasswordProblem>>();
 
   async function read(namespace: string, name: string, key: string): Promise<PasswordRow | PasswordProblem> {
@@ -42,17 +43,24 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
     if (encoded === undefined) {
       const keys = Object.keys(secret.data ?? {});
       const has = keys.length === 0 ? 'it is empty' : `it has ${keys.join(', ')}`;
-      return { reason: 'KeyNotFound', message: `Secret ${namespace}/${name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.` };
+      return {
+        reason: 'KeyNotFound',
+        message: `Secret ${namespace}/${name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.`,
+      };
     }
+    const source = passwordSource(versionOf(secret), key);
     try {
-      const hash = await preparePassword(Buffer.from(encoded, 'base64').toString('utf8'));
-      return { hash, source: passwordSource({ uid: secret.metadata.uid ?? '', resourceVersion: secret.metadata.resourceVersion ?? '', key }) };
+      return { hash: await hasher.hash(source, Buffer.from(encoded, 'base64')), source };
     } catch (error) {
-      return { reason: 'InvalidPassword', message: `Secret ${namespace}/${name}, key ${key}: ${(error as Error).message}` };
+      if (!(error instanceof PasswordUnusable)) throw error;
+      return { reason: 'InvalidPassword', message: `Secret ${namespace}/${name}, key ${key}: ${error.message}` };
     }
   }
 
-  function remember(source: string, make: () => Promise<PasswordRow | PasswordProblem>): Promise<PasswordRow | PasswordProblem> {
+  function remember(
+    source: string,
+    make: () => Promise<PasswordRow | PasswordProblem>,
+  ): Promise<PasswordRow | PasswordProblem> {
     const known = hashes.get(source);
     if (known !== undefined) return known;
     const made = make();
@@ -71,12 +79,16 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
       const key = ref.key ?? 'password';
       const metadata = secrets.get(refKey({ namespace, name: ref.name }))?.metadata;
       if (metadata === undefined) return { kind: 'problem', problem: notFound(namespace, ref.name) };
-      const source = passwordSource({ uid: metadata.uid ?? '', resourceVersion: metadata.resourceVersion ?? '', key });
+      const source = passwordSource(versionOf({ metadata }), key);
       if (source === known) return { kind: 'current' };
       const result = await remember(source, () => read(namespace, ref.name, key));
       return 'hash' in result ? { kind: 'new', password: result } : { kind: 'problem', problem: result };
     },
   };
+}
+
+function versionOf({ metadata }: Pick<KubeObject, 'metadata'>): { uid: string; resourceVersion: string } {
+  return { uid: metadata.uid ?? '', resourceVersion: metadata.resourceVersion ?? '' };
 }
 
 function notFound(namespace: string, name: string): PasswordProblem {

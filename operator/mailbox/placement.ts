@@ -6,7 +6,9 @@ import { createHash } from 'node:crypto';
  */
 export function placeMailbox(uuid: string, shards: readonly string[]): string {
   const weigh = (shard: string) => createHash('sha256').update(`${shard}/${uuid}`).digest('hex');
-  const best = shards.map((shard) => ({ shard, weight: weigh(shard) })).sort((a, b) => (a.weight < b.weight ? 1 : -1))[0];
+  const best = shards
+    .map((shard) => ({ shard, weight: weigh(shard) }))
+    .sort((a, b) => (a.weight < b.weight ? 1 : -1))[0];
   if (best === undefined) throw new Error(`place mailbox ${uuid}: the MailSystem has no shard`);
   return best.shard;
 }

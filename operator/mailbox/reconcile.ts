@@ -29,7 +29,10 @@ interface Plan {
 }
 
 /** Brings many Mailboxes to their directories: one statement per MailSystem, then a status write for each that changed. */
-export async function reconcileMailboxes(deps: MailboxDependencies, keys: readonly string[]): Promise<Map<string, Result>> {
+export async function reconcileMailboxes(
+  deps: MailboxDependencies,
+  keys: readonly string[],
+): Promise<Map<string, Result>> {
   const results = new Map<string, Result>();
   await tombstoneGone(deps, keys, results);
   const objects = keys.flatMap((key) => {
@@ -60,11 +63,17 @@ async function reconcileGroup(
   if (system === undefined) {
     const settled = plans.filter((plan) => isSettled(deps, plan.object));
     for (const plan of plans) results.set(plan.key, { requeueAfterMs: QUIET_MS });
-    return report(deps, settled, results, { unavailable: `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.` });
+    return report(deps, settled, results, {
+      unavailable: `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.`,
+    });
   }
   try {
     const { outcomes, lagging } = await project(deps, system, plans);
-    await report(deps, plans, results, { outcomes, lagging, adoptable: await adoptableOf(system.directory, plans, outcomes) });
+    await report(deps, plans, results, {
+      outcomes,
+      lagging,
+      adoptable: await adoptableOf(system.directory, plans, outcomes),
+    });
   } catch (error) {
     if (!(error instanceof DirectoryUnavailable)) throw error;
     for (const plan of plans) results.set(plan.key, { error });
@@ -74,7 +83,9 @@ async function reconcileGroup(
 /** Until a Mailbox has once been looked at, or is a while old, a system that starts is no news. */
 function isSettled(deps: MailboxDependencies, object: Mailbox): boolean {
   const age = deps.now().getTime() - Date.parse(object.metadata.creationTimestamp ?? '');
-  return object.status?.observedGeneration !== undefined ? object.status.observedGeneration !== object.metadata.generation : age > QUIET_MS;
+  return object.status?.observedGeneration !== undefined
+    ? object.status.observedGeneration !== object.metadata.generation
+    : age > QUIET_MS;
 }
 
 async function project(
@@ -116,7 +127,11 @@ function passwordOf(plan: PasswordPlan): MailboxRow['password'] {
 }
 
 /** Remembers what the directory has now, and lets those look again whose claim this write may have touched. */
-function learn(deps: MailboxDependencies, { object, desired, password }: Plan, outcome: MailboxOutcome | undefined): void {
+function learn(
+  deps: MailboxDependencies,
+  { object, desired, password }: Plan,
+  outcome: MailboxOutcome | undefined,
+): void {
   if (outcome === undefined || desired === undefined || outcome.result === 'refused') return;
   if (password.kind === 'new') deps.known.set(desired.uuid, password.password.source);
   if (password.kind === 'none') deps.known.set(desired.uuid, null);
@@ -143,7 +158,8 @@ async function adoptableOf(
   outcomes: ReadonlyMap<string, MailboxOutcome>,
 ): Promise<Map<string, string[]>> {
   const fresh = plans.filter(
-    ({ key, object }) => outcomes.get(key)?.result === 'written' && object.spec.adopt === undefined && object.status?.uuid === undefined,
+    ({ key, object }) =>
+      outcomes.get(key)?.result === 'written' && object.spec.adopt === undefined && object.status?.uuid === undefined,
   );
   const found = new Map<string, string[]>();
   if (fresh.length > 20) return found;
@@ -164,7 +180,12 @@ interface Findings {
   adoptable?: ReadonlyMap<string, string[]>;
 }
 
-async function report(deps: MailboxDependencies, plans: readonly Plan[], results: Map<string, Result>, findings: Findings): Promise<void> {
+async function report(
+  deps: MailboxDependencies,
+  plans: readonly Plan[],
+  results: Map<string, Result>,
+  findings: Findings,
+): Promise<void> {
   await Promise.all(
     plans.map(async (plan) => {
       try {
@@ -176,7 +197,12 @@ async function report(deps: MailboxDependencies, plans: readonly Plan[], results
   );
 }
 
-async function writeOne(deps: MailboxDependencies, plan: Plan, results: Map<string, Result>, findings: Findings): Promise<void> {
+async function writeOne(
+  deps: MailboxDependencies,
+  plan: Plan,
+  results: Map<string, Result>,
+  findings: Findings,
+): Promise<void> {
   const { key, object, desired, problems } = plan;
   const outcome = findings.outcomes?.get(key);
   // A mailbox that was Ready and needed no write stays Ready, even if a replica is behind on something else.
@@ -205,7 +231,13 @@ async function writeOne(deps: MailboxDependencies, plan: Plan, results: Map<stri
       : {}),
     detail,
   };
-  const written = await writeStatus({ client: deps.client, type: mailboxType, object, status, fieldManager: 'posthorn-mailbox' });
+  const written = await writeStatus({
+    client: deps.client,
+    type: mailboxType,
+    object,
+    status,
+    fieldManager: 'posthorn-mailbox',
+  });
   if (written) deps.mailboxes.observe(written as Mailbox);
   announce(deps, object, conditions[0]);
 }
@@ -217,11 +249,16 @@ function keepAdoptionNotice<T extends { type: string; status: string; reason: st
   conditions: T[],
 ): T[] {
   const before = object.status?.conditions?.find((c) => c.type === 'Ready');
-  if (outcome?.result !== 'unchanged' || before?.status !== 'True' || !before.message.includes('spec.adopt')) return conditions;
+  if (outcome?.result !== 'unchanged' || before?.status !== 'True' || !before.message.includes('spec.adopt'))
+    return conditions;
   return conditions.map((c) => (c.type === 'Ready' && c.status === 'True' ? { ...c, message: before.message } : c));
 }
 
-function announce(deps: MailboxDependencies, object: Mailbox, ready: { status: string; reason: string; message: string } | undefined): void {
+function announce(
+  deps: MailboxDependencies,
+  object: Mailbox,
+  ready: { status: string; reason: string; message: string } | undefined,
+): void {
   const before = object.status?.conditions?.find((c) => c.type === 'Ready');
   if (ready === undefined || ready.status === 'True' || ready.reason === 'WaitingForReplicas') return;
   if (before?.reason === ready.reason && before.message === ready.message) return;
@@ -245,7 +282,11 @@ function passwordState(plan: PasswordPlan): MailboxObservation['password'] {
   return plan.kind === 'none' ? 'none' : 'set';
 }
 
-async function tombstoneGone(deps: MailboxDependencies, keys: readonly string[], results: Map<string, Result>): Promise<void> {
+async function tombstoneGone(
+  deps: MailboxDependencies,
+  keys: readonly string[],
+  results: Map<string, Result>,
+): Promise<void> {
   const gone = keys.flatMap((key) => (deps.gone.get(key) ?? []).map((entry) => ({ key, entry })));
   for (const [systemKey, group] of groupBy(gone, ({ entry }) => entry.system)) {
     const system = systemKey === undefined ? undefined : deps.systems.get(systemKey);
@@ -257,7 +298,9 @@ async function tombstoneGone(deps: MailboxDependencies, keys: readonly string[],
       for (const { key } of group) results.set(key, { requeueAfterMs: 5_000 });
       continue;
     }
-    await system.directory.tombstoneMailboxes(group.map(({ entry }) => ({ uuid: entry.uuid, objectUid: entry.objectUid })));
+    await system.directory.tombstoneMailboxes(
+      group.map(({ entry }) => ({ uuid: entry.uuid, objectUid: entry.objectUid })),
+    );
     for (const { key, entry } of group) forget(deps, key, entry);
   }
 }

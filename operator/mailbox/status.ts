@@ -50,15 +50,24 @@ function provisionedVerdict({ problems, outcome, lagging, unavailable }: Mailbox
   const conflicts = (outcome?.conflicts ?? []).map((c) => conflictMessage(c.address, c.owner, c.kind));
   if (conflicts.length > 0) return no('AddressConflict', conflicts.join(' '));
   if (lagging.length > 0) {
-    return no('WaitingForReplicas', `Written; ${lagging.join(', ')} of the directory does not show it yet, so mail may still be deferred.`);
+    return no(
+      'WaitingForReplicas',
+      `Written; ${lagging.join(', ')} of the directory does not show it yet, so mail may still be deferred.`,
+    );
   }
-  return { type: 'Provisioned', status: 'True', reason: 'Provisioned', message: 'Every member of the directory shows the mailbox.' };
+  return {
+    type: 'Provisioned',
+    status: 'True',
+    reason: 'Provisioned',
+    message: 'Every member of the directory shows the mailbox.',
+  };
 }
 
 const REFUSALS: Record<Exclude<RefusalReason, 'AddressConflict'>, string> = {
   UnknownDomain: 'The domain is not in the directory yet; its MailDomain tells why.',
   UnknownShard: 'The shard is not in the directory yet; the MailSystem tells why.',
-  NotAdoptable: 'spec.adopt names no deleted mailbox of this namespace whose mail is still there. Check status.uuid of the one that had it.',
+  NotAdoptable:
+    'spec.adopt names no deleted mailbox of this namespace whose mail is still there. Check status.uuid of the one that had it.',
   Invalid: 'The directory refuses the address or an alias as it is written.',
   UuidInUse: 'Another Mailbox has the mail that spec.adopt names. Delete that one first.',
 };
@@ -69,16 +78,31 @@ function refusalOf({ result, reason, conflicts }: MailboxOutcome): { reason: str
   return { reason, message: conflicts.map((c) => conflictMessage(c.address, c.owner, c.kind)).join(' ') };
 }
 
-function conflictMessage(address: string, owner: { namespace: string; name: string } | undefined, kind: string | undefined): string {
+function conflictMessage(
+  address: string,
+  owner: { namespace: string; name: string } | undefined,
+  kind: string | undefined,
+): string {
   if (owner === undefined) return `${address}: its domain is not hosted here.`;
   const use = kind === undefined ? '' : ` (as its ${kind === 'mailbox' ? 'main address' : kind})`;
   return `${address} belongs to ${owner.namespace}/${owner.name}${use}, which claimed it first: remove it there or here.`;
 }
 
 function passwordVerdict(password: MailboxObservation['password']): Verdict {
-  if (password === 'set') return { type: 'PasswordReady', status: 'True', reason: 'FromSecret', message: "The Secret's password is in effect." };
+  if (password === 'set')
+    return {
+      type: 'PasswordReady',
+      status: 'True',
+      reason: 'FromSecret',
+      message: "The Secret's password is in effect.",
+    };
   if (password === 'none') {
-    return { type: 'PasswordReady', status: 'True', reason: 'NotDeclared', message: 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.' };
+    return {
+      type: 'PasswordReady',
+      status: 'True',
+      reason: 'NotDeclared',
+      message: 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.',
+    };
   }
   return { type: 'PasswordReady', status: 'False', reason: password.reason, message: password.message };
 }
@@ -93,4 +117,3 @@ function detailOf({ outcome, quota }: MailboxObservation, bad: Verdict | undefin
   const place = outcome?.shard === undefined ? '' : `, shard ${outcome.shard}`;
   return `Active${place}${quota === undefined ? '' : `, quota ${quota}`}`;
 }
-
