@@ -1,6 +1,6 @@
 import { verify } from '@node-rs/argon2';
 import { describe, expect, it } from 'vitest';
-import { createPasswordHasher, limiter, PasswordUnusable, passwordSource, readPassword } from './password.js';
+import { limiter, PasswordUnusable, passwordSource, preparePassword, readPassword } from './password.js';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -60,30 +60,16 @@ describe('readPassword', () => {
   });
 });
 
-describe('createPasswordHasher', () => {
+describe('preparePassword', () => {
   it('gives Dovecot its format, with the parameters that libsodium can check', async () => {
-    const { hash } = createPasswordHasher();
-    const hashed = await hash('s/1', bytes('secret\n'));
+    const hashed = await preparePassword(bytes('secret\n'));
     expect(hashed).toMatch(/^\{ARGON2ID\}\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
-    expect(await hash('s/2', hashed)).toBe(hashed);
+    expect(await preparePassword(hashed)).toBe(hashed);
     expect(await verify(hashed.slice('{ARGON2ID}'.length), 'secret')).toBe(true);
     expect(await verify(hashed.slice('{ARGON2ID}'.length), 'Secret')).toBe(false);
-    expect(await hash('s/3', 'secret')).not.toBe(hashed);
-    await expect(hash('s/4', '')).rejects.toThrow(PasswordUnusable);
-    await expect(hash('s/4', Buffer.from([0xff]).toString('utf8'))).rejects.toThrow(/UTF-8/);
-  });
-
-  it('hashes a version of a Secret once, however many mailboxes share it', async () => {
-    const { hash } = createPasswordHasher();
-    const hashes = await Promise.all(Array.from({ length: 200 }, () => hash('s/1', 'secret')));
-    expect(new Set(hashes).size).toBe(1);
-  });
-
-  it('forgets the oldest', async () => {
-    const { hash } = createPasswordHasher({ remembered: 1 });
-    const first = await hash('a', 'x');
-    await hash('b', 'x');
-    expect(await hash('a', 'x')).not.toBe(first);
+    expect(await preparePassword('secret')).not.toBe(hashed);
+    await expect(preparePassword('')).rejects.toThrow(PasswordUnusable);
+    await expect(preparePassword(Buffer.from([0xff]).toString('utf8'))).rejects.toThrow(/UTF-8/);
   });
 });
 
@@ -104,12 +90,12 @@ it('limiter: so many at a time, failures included', async () => {
 });
 
 it('passwordSource differs for each version and key', () => {
-  const secret = { uid: 'u', resourceVersion: '7' };
+  const secret = { uid: 'u', resourceVersion: '7', key: 'password' };
   const sources = [
-    passwordSource(secret, 'password'),
-    passwordSource(secret, 'other'),
-    passwordSource({ ...secret, resourceVersion: '8' }, 'password'),
-    passwordSource({ ...secret, uid: 'v' }, 'password'),
+    passwordSource(secret),
+    passwordSource({ ...secret, key: 'other' }),
+    passwordSource({ ...secret, resourceVersion: '8' }),
+    passwordSource({ ...secret, uid: 'v' }),
   ];
   expect(new Set(sources).size).toBe(4);
 });

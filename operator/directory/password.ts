@@ -22,8 +22,8 @@ export class PasswordUnusable extends Error {
 }
 
 /** Identifies one version of one key of a Secret, for `PasswordRow.source`. */
-export function passwordSource(secret: { uid: string; resourceVersion: string }, key: string): string {
-  const fingerprint = createHash('sha256').update(key).digest('hex').slice(0, 16);
+export function passwordSource(secret: { uid: string; resourceVersion: string; key: string }): string {
+  const fingerprint = createHash('sha256').update(secret.key).digest('hex').slice(0, 16);
   return `${secret.uid}/${secret.resourceVersion}/${fingerprint}`;
 }
 
@@ -104,38 +104,20 @@ function checkHash(text: string, scheme: string): string {
   return `{${scheme.toUpperCase()}}${bare}`;
 }
 
-/** Turns Secrets' values into what the directory keeps. */
-export interface PasswordHasher {
-  /**
-   * The hash that a value is, or an ARGON2ID hash of it: made once per `source` (`passwordSource`), so that mailboxes
-   * that share a version of a Secret share the work and the salt.
-   *
-   * @throws PasswordUnusable
-   */
-  hash(source: string, value: string | Uint8Array): Promise<string>;
-}
+/** Each hash keeps a core busy for a while: the rest of the process needs the other threads. */
+const CONCURRENCY = 2;
+
+const limited = limiter(CONCURRENCY);
 
 /**
- * @param concurrency hashes made at a time (default 2): each keeps a core busy for a while
- * @param remembered sources whose hash is kept (default 256)
+ * What the directory keeps for a Secret's value: the hash that it is, or an ARGON2ID hash of it. At most two are made
+ * at a time. The result has a new salt each time: make it once per `passwordSource`, and share it.
+ *
+ * @throws PasswordUnusable
  */
-export function createPasswordHasher({ concurrency = 2, remembered = 256 } = {}): PasswordHasher {
-  const limited = limiter(concurrency);
-  const known = new Map<string, Promise<string>>();
-  return {
-    hash: async (source, value) => {
-      const before = known.get(source);
-      if (before !== undefined) return before;
-      const password = readPassword(value);
-      if ('hashed' in password) return password.hashed;
-      const made = limited(() => hashPassword(password.plain));
-      known.set(source, made);
-      made.catch(() => known.delete(source));
-      const oldest = known.keys().next().value;
-      if (known.size > remembered && oldest !== undefined) known.delete(oldest);
-      return made;
-    },
-  };
+export async function preparePassword(value: string | Uint8Array): Promise<string> {
+  const password = readPassword(value);
+  return 'hashed' in password ? password.hashed : limited(() => hashPassword(password.plain));
 }
 
 /** `{ARGON2ID}…` of a password, with a new salt. */

@@ -9,7 +9,7 @@ export interface ObjectRef {
 
 /** A password hash and where it comes from; without a change of `source`, a new hash is not written. */
 export interface PasswordRow {
-  /** `{SCHEME}hash` as Dovecot reads it; see `createPasswordHasher`. */
+  /** `{SCHEME}hash` as Dovecot reads it; see `preparePassword`. */
   readonly hash: string;
   /** Which version of which Secret: `passwordSource(…)`. */
   readonly source: string;
