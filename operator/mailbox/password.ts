@@ -1,5 +1,5 @@
 import type { Mailbox } from '../../crds/mailbox.js';
-import { createPasswordHasher, PasswordUnusable, passwordSource } from '../directory/password.js';
+import { PasswordUnusable, passwordSource, preparePassword } from '../directory/password.js';
 import type { PasswordRow } from '../directory/rows.js';
 import type { CacheReader } from '../runtime/cache.js';
 import type { Client } from '../runtime/client.js';
@@ -33,7 +33,6 @@ const REMEMBERED = 256;
  * when its version differs from the one in effect, and forgotten again.
  */
 export function createPasswordResolver(client: Client, secrets: CacheReader<KubeObject>): PasswordResolver {
-  const hasher = createPasswordHasher();
   const hashes = new Map<string, Promise<PasswordRow | PasswordProblem>>();
 
   async function read(namespace: string, name: string, key: string): Promise<PasswordRow | PasswordProblem> {
@@ -48,9 +47,9 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
         message: `Secret ${namespace}/${name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.`,
       };
     }
-    const source = passwordSource(versionOf(secret), key);
+    const source = passwordSource({ ...versionOf(secret), key });
     try {
-      return { hash: await hasher.hash(source, Buffer.from(encoded, 'base64')), source };
+      return { hash: await preparePassword(Buffer.from(encoded, 'base64')), source };
     } catch (error) {
       if (!(error instanceof PasswordUnusable)) throw error;
       return { reason: 'InvalidPassword', message: `Secret ${namespace}/${name}, key ${key}: ${error.message}` };
@@ -79,7 +78,7 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
       const key = ref.key ?? 'password';
       const metadata = secrets.get(refKey({ namespace, name: ref.name }))?.metadata;
       if (metadata === undefined) return { kind: 'problem', problem: notFound(namespace, ref.name) };
-      const source = passwordSource(versionOf({ metadata }), key);
+      const source = passwordSource({ ...versionOf({ metadata }), key });
       if (source === known) return { kind: 'current' };
       const result = await remember(source, () => read(namespace, ref.name, key));
       return 'hash' in result ? { kind: 'new', password: result } : { kind: 'problem', problem: result };
