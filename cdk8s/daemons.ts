@@ -17,6 +17,9 @@ export const UID = {
   postgres: 5432,
 } as const;
 
+/** For daemons that nobody asks for their readiness. */
+const SLOW = { seconds: 30, failures: 2 };
+
 /** What Postfix's master, running as root, needs to open the queue and to start daemons as `postfix`. */
 const POSTFIX_CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
 
@@ -73,6 +76,7 @@ export function unbound(component: Component): Daemon {
     cpu: '10m',
     memory: '48Mi',
     memoryLimit: '256Mi',
+    ready: SLOW,
   };
 }
 
@@ -162,6 +166,7 @@ export function reaper(shard: string, mounts: readonly Mount[]): Daemon {
     cpu: '5m',
     memory: '16Mi',
     memoryLimit: '128Mi',
+    ready: SLOW,
   };
 }
 
@@ -199,7 +204,7 @@ export function member(): Daemon {
     memoryLimit: '1Gi',
     startSeconds: 600,
     // A dead leader leaves the leader's Service by this.
-    ready: { seconds: 3, failures: 1 },
+    ready: { seconds: 5, failures: 1 },
   };
 }
 
@@ -230,6 +235,7 @@ export function heartbeat(): Daemon {
     cpu: '5m',
     memory: '16Mi',
     memoryLimit: '64Mi',
+    ready: SLOW,
   };
 }
 

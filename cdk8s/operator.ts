@@ -40,7 +40,6 @@ export class Operator extends Chart {
   readonly serviceAccount: ApiObject;
   readonly clusterRole: ApiObject;
   readonly clusterRoleBinding: ApiObject;
-  /** Instead of the cluster-wide binding, when only some namespaces are looked after. */
   readonly leaderRole: ApiObject;
   readonly leaderRoleBinding: ApiObject;
   readonly deployment: ApiObject;
@@ -138,6 +137,14 @@ function deploymentSpec(props: OperatorProps) {
           fsGroup: UID,
           seccompProfile: { type: 'RuntimeDefault' },
         },
+        topologySpreadConstraints: [
+          {
+            maxSkew: 1,
+            topologyKey: 'kubernetes.io/hostname',
+            whenUnsatisfiable: 'ScheduleAnyway',
+            labelSelector: { matchLabels: selector(props) },
+          },
+        ],
         ...props.podFields,
         containers: [operatorContainer(props)],
         volumes: ['run', 'tmp'].map((name) => ({ name, emptyDir: { sizeLimit: '64Mi' } })),

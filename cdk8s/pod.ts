@@ -45,7 +45,10 @@ export interface Daemon {
   readonly memoryLimit: string;
   /** Seconds from the container's start after which it is killed when not yet alive; default 120. */
   readonly startSeconds?: number;
-  /** Seconds between readiness checks (default 10), and how many must fail in a row (default 2). */
+  /**
+   * Seconds between readiness checks (default 15), and how many must fail in a row (default 2). A check starts a
+   * process, which is not free; and but for the database's leader no Service waits for readiness.
+   */
   readonly ready?: { readonly seconds: number; readonly failures: number };
 }
 
@@ -180,10 +183,11 @@ function probes(daemon: Daemon): Pick<V1Container, 'startupProbe' | 'livenessPro
     failureThreshold,
     timeoutSeconds: 10,
   });
-  const ready = daemon.ready ?? { seconds: 10, failures: 2 };
+  const ready = daemon.ready ?? { seconds: 15, failures: 2 };
   return {
     startupProbe: check('live', 2, Math.ceil((daemon.startSeconds ?? 120) / 2)),
-    livenessProbe: check('live', 20, 4),
+    // A daemon that dies is restarted at once; this is for one that hangs.
+    livenessProbe: check('live', 60, 3),
     readinessProbe: check('ready', ready.seconds, ready.failures),
   };
 }
