@@ -5,8 +5,14 @@
 connect_host() {
   local pid
   pid=$(machine_pid control)
-  ip link show "$host_interface" >/dev/null 2>&1 && ip link delete "$host_interface"
+  if [[ -e /sys/class/net/$host_interface ]]; then
+    local owner
+    owner=$(<"/sys/class/net/$host_interface/ifalias")
+    [[ $owner == "$cluster_name" ]] || fail "interface $host_interface belongs to '$owner': take another POSTHORN_CLUSTER_NAME"
+    ip link delete "$host_interface"
+  fi
   ip link add "$host_interface" type veth peer name host netns "$pid"
+  ip link set dev "$host_interface" alias "$cluster_name"
   ip address add "$host_ip/32" dev "$host_interface"
   ip link set "$host_interface" up
   nsenter -t "$pid" -n -- sh -ec "
@@ -130,6 +136,6 @@ apply_base() {
 router_start() {
   proxy_start control n1
   dns_start control "$control_ip"
-  machine_run control cluster-agent "${tool_paths[cluster-agent]}" \
-    --kubeconfig "$state/conf/cluster-agent.kubeconfig" --nodes "$state/nodes" --balancer-range "$balancer_cidr"
+  machine_run control cluster-agent "${tool_paths[cluster-agent]}" control \
+    --kubeconfig "$state/conf/cluster-agent.kubeconfig" --disks "$state/nodes" --balancer-range "$balancer_cidr"
 }

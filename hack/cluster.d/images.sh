@@ -49,48 +49,56 @@ full_name() {
 
 # load_images IMAGE…: podman's images, into every running node that lacks them.
 load_images() {
-  local image id number machines=() missing=() wanted=()
+  local number machines=()
+  (($#)) || fail "load-image: which images?"
   for number in $(node_numbers); do
-    machine_pid "n$number" >/dev/null && machines+=("n$number")
+    if machine_pid "n$number" >/dev/null; then machines+=("n$number"); fi
   done
   ((${#machines[@]})) || fail "no node is running; start one with: hack/cluster up"
+  bring_images "${machines[*]}" "$@"
+  printf '%s\n' "$@" >>"$state/images"
+}
 
-  local -A ids=()
+# load_earlier_images MACHINE: what other nodes were given while this one was away.
+load_earlier_images() {
+  local image images=()
+  [[ -s $state/images ]] || return 0
+  for image in $(sort -u "$state/images"); do
+    if podman image exists "$image"; then images+=("$image"); fi
+  done
+  ((${#images[@]} == 0)) || bring_images "$1" "${images[@]}"
+}
+
+# bring_images "MACHINE…" IMAGE…: one archive of all that any machine lacks, imported by all at once.
+bring_images() {
+  local machines=$1 machine image id
+  shift
+  local -A ids=() lacking=()
   for image in "$@"; do
     image=$(full_name "$image")
     id=$(podman image inspect --format '{{.Id}}' "$image") || fail "podman has no image $image"
     ids[$image]=sha256:${id#sha256:}
   done
-
-  local machine
-  local -A lacking=()
-  for machine in "${machines[@]}"; do
-    missing=()
+  for machine in $machines; do
     for image in "${!ids[@]}"; do
-      [[ $(node_image_id "$machine" "$image") == "${ids[$image]}" ]] || missing+=("$image")
+      [[ $(node_image_id "$machine" "$image") == "${ids[$image]}" ]] || lacking[$machine]+=" $image"
     done
-    ((${#missing[@]})) || continue
-    lacking[$machine]=${missing[*]}
-    wanted+=("${missing[@]}")
   done
-  ((${#wanted[@]})) || return 0
-  mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+  ((${#lacking[@]})) || return 0
 
-  local archive
-  archive=$(mktemp "$state/images.XXXXXX.tar")
+  local work wanted=() jobs=() job
+  mapfile -t wanted < <(tr ' ' '\n' <<<"${lacking[*]}" | sort -u | sed '/^$/d')
+  work=$(mktemp -d "$state/images.XXXXXX")
   # shellcheck disable=SC2064
-  trap "rm -f '$archive'" EXIT
-  rm -f "$archive" # podman refuses to write into an existing file
-  podman save -q --format docker-archive -m -o "$archive" "${wanted[@]}"
-  local jobs=()
+  trap "rm -rf '$work'" EXIT
+  podman save -q --format docker-archive -m -o "$work/images.tar" "${wanted[@]}"
   for machine in "${!lacking[@]}"; do
-    say "loading into $machine: ${lacking[$machine]}"
-    import_archive "$machine" "$archive" &
+    say "loading into $machine:${lacking[$machine]}"
+    import_archive "$machine" "$work/images.tar" &
     jobs+=($!)
   done
-  local job
   for job in "${jobs[@]}"; do
     wait "$job" || fail "an import failed"
   done
-  rm -f "$archive"
+  rm -rf "$work"
 }

@@ -20,7 +20,7 @@ machine_pid() {
 # is_machine_process PID MACHINE: a recorded id may belong to another program by now.
 is_machine_process() {
   local arguments=()
-  mapfile -d '' -t arguments <"/proc/$1/cmdline" 2>/dev/null || return 1
+  mapfile -d '' -t arguments 2>/dev/null <"/proc/$1/cmdline" || return 1
   [[ ${arguments[0]:-} == "$init" && ${arguments[1]:-} == "$cluster_name" && ${arguments[2]:-} == "$2" ]]
 }
 
@@ -29,8 +29,9 @@ machine_start() {
   directory=$(machine_directory "$machine")
   mkdir -p "$directory"
   rm -f "$directory/pid"
+  kill_unrecorded "$machine"
   setsid unshare --mount --propagation slave --uts --ipc --net --pid --fork \
-    "$pieces/machine-boot" "$directory" "$init" "$cluster_name" "$machine" \
+    "$state/bin/machine-boot" "$directory" "$init" "$cluster_name" "$machine" \
     </dev/null >"$state/log/$machine.log" 2>&1 9>&- &
   disown
   wait_for 10 "machine $machine (see $state/log/$machine.log)" machine_pid "$machine"
@@ -39,40 +40,43 @@ machine_start() {
 # machine_kill MACHINE: no graceful stop of anything.
 machine_kill() {
   local machine=$1 pid
-  pid=$(machine_pid "$machine") || return 0
-  kill -KILL "$pid"
-  wait_for 30 "the processes of $machine to end" process_gone "$pid"
+  if pid=$(machine_pid "$machine"); then
+    kill -KILL "$pid"
+    wait_for 30 "the processes of $machine to end" process_gone "$pid"
+  fi
   rm -f "$(machine_directory "$machine")/pid"
-  remove_cgroups "$machine"
+  local groups
+  mapfile -t groups < <(machine_cgroups "$machine")
+  ((${#groups[@]} == 0)) || find "${groups[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
 }
 
 # The first process stays until all others of its process namespace are gone.
 process_gone() { [[ ! -e /proc/$1 ]]; }
 
-remove_cgroups() {
-  local root
-  for root in /sys/fs/cgroup/*/posthorn-"$cluster_name-$1" /sys/fs/cgroup/posthorn-"$cluster_name-$1"; do
-    [[ -d $root ]] && find "$root" -depth -type d -exec rmdir {} + 2>/dev/null
-  done
-  return 0
-}
+# machine_cgroups MACHINE: its control group in each hierarchy.
+machine_cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "posthorn-$cluster_name-$1"; }
 
 # machine_exec MACHINE COMMAND…: runs a command inside.
 machine_exec() {
   local pid
   pid=$(machine_pid "$1") || fail "$1 is not running"
   shift
-  nsenter -t "$pid" -m -u -i -n -p -- "$@"
+  nsenter -t "$pid" -m -u -i -n -p -C -- "$@"
 }
 
-# machine_run MACHINE NAME COMMAND…: keeps COMMAND running inside until the machine dies.
+# machine_run MACHINE NAME COMMAND…: keeps COMMAND running inside until the machine
+# dies; a component that runs by another command, an older version's, is replaced.
 machine_run() {
   local machine=$1 name=$2
   shift 2
-  component_runs "$machine" "$name" && return 0
+  if component_runs "$machine" "$name"; then
+    [[ $(machine_exec "$machine" sed -n 2p "/run/supervised/$name") != "$*" ]] || return 0
+    say "restarting $name on $machine"
+    component_stop "$machine" "$name"
+  fi
   # shellcheck disable=SC2016
   machine_exec "$machine" sh -c 'ulimit -n "$(ulimit -Hn)"; setsid "$@" </dev/null >/dev/null 2>&1 9>&- &' sh \
-    "$pieces/supervise" "$state/log/$machine-$name.log" "$name" "$@"
+    "$state/bin/supervise" "$state/log/$machine-$name.log" "$name" "$@"
 }
 
 component_runs() {
@@ -87,20 +91,24 @@ component_stop() {
   machine_exec "$1" sh -c 'read -r pid <"/run/supervised/$1" && kill -TERM "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done' sh "$2"
 }
 
-# leftover_machines: process ids of machines of this cluster, recorded or not.
-leftover_machines() {
-  local file arguments
+# kill_unrecorded [MACHINE]: machines of this cluster whose record was lost.
+kill_unrecorded() {
+  local file pid arguments
   for file in /proc/[0-9]*/cmdline; do
     arguments=()
     mapfile -d '' -t arguments 2>/dev/null <"$file" || continue
-    if [[ ${arguments[0]:-} == "$init" && ${arguments[1]:-} == "$cluster_name" ]]; then
-      file=${file#/proc/}
-      echo "${file%/cmdline}"
-    fi
+    [[ ${arguments[0]:-} == "$init" && ${arguments[1]:-} == "$cluster_name" ]] || continue
+    [[ -z ${1:-} || ${arguments[2]:-} == "$1" ]] || continue
+    pid=${file#/proc/}
+    pid=${pid%/cmdline}
+    kill -KILL "$pid"
+    wait_for 30 "process $pid to end" process_gone "$pid"
   done 2>/dev/null
 }
 
+# What machines run is copied: an edit in the checkout must not reach a running shell.
 build_init() {
   mkdir -p "$state/bin"
+  install -C "$pieces/machine-boot" "$pieces/supervise" "$state/bin/"
   [[ -x $init && $init -nt $pieces/pause.c ]] || gcc -Os -static -s -o "$init" "$pieces/pause.c"
 }

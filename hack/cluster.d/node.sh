@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# A node: containerd, kubelet, kube-proxy and CoreDNS in a machine of their own.
+# A node: containerd, kubelet, kube-proxy, CoreDNS and the agent that enforces
+# NetworkPolicies, in a machine of their own.
 
 connect_node() {
   local number=$1 router node address
@@ -8,6 +9,7 @@ connect_node() {
   address=$(node_ip "$number")
   # An interface of an earlier life goes with its namespace, but not at once.
   nsenter -t "$router" -n -- ip link delete "n$number" 2>/dev/null || true
+  nsenter -t "$node" -n -- ip link delete eth0 2>/dev/null || true
   nsenter -t "$router" -n -- ip link add "n$number" type veth peer name eth0 netns "$node"
   nsenter -t "$router" -n -- sh -ec "
     ip address add $control_ip/32 dev n$number
@@ -15,12 +17,15 @@ connect_node() {
     ip route replace $address/32 dev n$number src $control_ip"
   nsenter -t "$node" -n -- sh -ec "
     ip address add $address/32 dev eth0
-    ip address add $node_dns_ip/32 dev lo
+    ip address replace $node_dns_ip/32 dev lo
     ip link set eth0 up
     ip route add $control_ip/32 dev eth0 src $address
     ip route add default via $control_ip dev eth0 src $address"
   nsenter -t "$router" -n -- ip route replace "$(node_pods "$number")" via "$address" dev "n$number" onlink
 }
+
+# A node loses its cable when the control machine is made anew.
+connected() { machine_exec control ip link show "n$1" >/dev/null 2>&1; }
 
 # overlayfs can't lie on overlayfs.
 snapshotter() {
@@ -97,7 +102,6 @@ failCgroupV1: false
 failSwapOn: false
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
-cgroupRoot: /posthorn-$cluster_name-n$number
 enforceNodeAllocatable: []
 oomScoreAdj: 0
 localStorageCapacityIsolation: false
@@ -135,14 +139,17 @@ node_start() {
     node_certificates "$number"
     write_node_config "$number"
     machine_start "$machine"
-    connect_node "$number"
   fi
+  connected "$number" || connect_node "$number"
   machine_run "$machine" containerd containerd --config "$state/nodes/$machine/conf/containerd.toml"
   wait_for 30 "containerd of $machine (see $state/log/$machine-containerd.log)" containerd_ready "$machine"
   import_pause_image "$machine"
+  load_earlier_images "$machine"
   kubelet_start "$number"
   proxy_start "$machine" "$machine"
   dns_start "$machine" "$node_dns_ip" "$(node_ip "$number")"
+  machine_run "$machine" cluster-agent "${tool_paths[cluster-agent]}" node \
+    --kubeconfig "$state/conf/cluster-agent.kubeconfig" --node "$machine"
 }
 
 node_ready() {

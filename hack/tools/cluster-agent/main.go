@@ -1,12 +1,16 @@
 // Command cluster-agent plays the parts that a cloud or a data centre plays for
-// a Kubernetes cluster: disks that belong to a node, and addresses for Services
-// of type LoadBalancer. It runs on the control machine of hack/cluster, which is
-// also the router between the host and the nodes.
+// a Kubernetes cluster:
+//
+//	cluster-agent control   disks that belong to a node, and addresses for Services of type
+//	                        LoadBalancer; runs on the control machine of hack/cluster, which
+//	                        is also the router between the host and the nodes
+//	cluster-agent node      enforces NetworkPolicies for the pods of one node; runs there
 package main
 
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -20,25 +24,26 @@ import (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file")
-	nodes := flag.String("nodes", "", "directory with one directory per node, its disk")
-	balancerRange := flag.String("balancer-range", "", "addresses for Services of type LoadBalancer (CIDR)")
-	flag.Parse()
-
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *kubeconfig, *nodes, *balancerRange); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		klog.ErrorS(err, "cluster-agent failed")
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig, nodes, balancerRange string) error {
-	prefix, err := netip.ParsePrefix(balancerRange)
-	if err != nil {
-		return err
+func run(ctx context.Context, arguments []string) error {
+	if len(arguments) == 0 {
+		return fmt.Errorf("usage: cluster-agent control|node FLAGS")
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	flags := flag.NewFlagSet(arguments[0], flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file")
+	disks := flags.String("disks", "", "control: directory with one directory per node, its disk")
+	balancerRange := flags.String("balancer-range", "", "control: addresses for Services of type LoadBalancer (CIDR)")
+	node := flags.String("node", "", "node: its name")
+	_ = flags.Parse(arguments[1:])
+
+	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -46,9 +51,23 @@ func run(ctx context.Context, kubeconfig, nodes, balancerRange string) error {
 	if err != nil {
 		return err
 	}
+	switch arguments[0] {
+	case "control":
+		return control(ctx, client, *disks, *balancerRange)
+	case "node":
+		return enforcePolicies(ctx, client, *node)
+	}
+	return fmt.Errorf("unknown part %q", arguments[0])
+}
+
+func control(ctx context.Context, client kubernetes.Interface, disks, balancerRange string) error {
+	prefix, err := netip.ParsePrefix(balancerRange)
+	if err != nil {
+		return err
+	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	balancer := newBalancer(client, factory, prefix)
-	storage := &nodeStorage{root: nodes, nodes: factory.Core().V1().Nodes().Lister()}
+	storage := &nodeStorage{root: disks, nodes: factory.Core().V1().Nodes().Lister()}
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 
