@@ -45,7 +45,7 @@ export function openDatabase(connection: DirectoryConnection): Database {
     database: connection.database ?? 'posthorn',
     user: connection.user ?? 'posthorn',
     ...(connection.password === undefined ? {} : { password: connection.password }),
-    ...(connection.tls === undefined ? {} : { ssl: { ...connection.tls, servername: connection.host } }),
+    ...(connection.tls === undefined ? {} : { ssl: { ...connection.tls, host: connection.host } }),
     max: connection.connections ?? 4,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: timeoutMs + 2_000,
