@@ -2,15 +2,22 @@
 # The control machine: etcd, API server, controller manager, scheduler, and the
 # router between the host and the nodes.
 
+# The host's interface carries the cluster's name: its address range is taken.
+check_range() {
+  local owner alias=/sys/class/net/$host_interface/ifalias
+  [[ -e $alias ]] || return 0
+  owner=$(<"$alias")
+  [[ -z $owner || $owner == "$cluster_name" ]] || fail "the address range of '$cluster_name' is in use by the cluster '$owner': take another POSTHORN_CLUSTER_NAME"
+}
+
+host_connected() {
+  [[ -e /sys/class/net/$host_interface ]] && nft list table ip "$firewall_table" >/dev/null 2>&1
+}
+
 connect_host() {
   local pid
   pid=$(machine_pid control)
-  if [[ -e /sys/class/net/$host_interface ]]; then
-    local owner
-    owner=$(<"/sys/class/net/$host_interface/ifalias")
-    [[ $owner == "$cluster_name" ]] || fail "interface $host_interface belongs to '$owner': take another POSTHORN_CLUSTER_NAME"
-    ip link delete "$host_interface"
-  fi
+  ip link delete "$host_interface" 2>/dev/null || true
   ip link add "$host_interface" type veth peer name host netns "$pid"
   ip link set dev "$host_interface" alias "$cluster_name"
   ip address add "$host_ip/32" dev "$host_interface"
@@ -22,6 +29,8 @@ connect_host() {
     ip route add default via $host_ip dev host onlink"
   # Load balancer addresses are routed to a node; kube-proxy here must not translate them.
   nsenter -t "$pid" -n -- nft -f - <<NFT
+table ip balancer
+delete table ip balancer
 table ip balancer {
   chain prerouting {
     type filter hook prerouting priority raw
@@ -118,10 +127,8 @@ api_stop() {
 }
 
 control_start() {
-  if ! machine_pid control >/dev/null; then
-    machine_start control
-    connect_host
-  fi
+  machine_pid control >/dev/null || machine_start control
+  host_connected || connect_host
   etcd_start
   api_start 60
 }

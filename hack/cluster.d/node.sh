@@ -25,7 +25,7 @@ connect_node() {
 }
 
 # A node loses its cable when the control machine is made anew.
-connected() { machine_exec control ip link show "n$1" >/dev/null 2>&1; }
+connected() { machine_exec control ip route show "$(node_pods "$1")" 2>/dev/null | grep -q .; }
 
 # overlayfs can't lie on overlayfs.
 snapshotter() {
