@@ -76,22 +76,25 @@ function withProcessMetrics(): Registry {
   return registry;
 }
 
-/** A gauge whose values are asked for when it is scraped. */
+/** A gauge whose values are asked for when it is scraped; several readers of one label value (one per namespace) are added up. */
 function createPulledGauge(
   name: string,
   help: string,
   label: string,
   registry: Registry,
 ): (value: string, read: () => number) => void {
-  const readers = new Map<string, () => number>();
+  const readers = new Map<string, (() => number)[]>();
   new Gauge({
     name,
     help,
     labelNames: [label],
     registers: [registry],
     collect() {
-      for (const [value, read] of readers) this.set({ [label]: value }, read());
+      for (const [value, reads] of readers) {
+        const total = reads.reduce((sum, read) => sum + read(), 0);
+        this.set({ [label]: value }, total);
+      }
     },
   });
-  return (value, read) => void readers.set(value, read);
+  return (value, read) => void readers.set(value, [...(readers.get(value) ?? []), read]);
 }

@@ -41,6 +41,7 @@ describe('the server', () => {
     const metrics = createMetrics();
     const queue = createQueue({ name: 'mailbox', metrics });
     queue.add('a');
+    createQueue({ name: 'mailbox', metrics }).add('of another namespace');
     let ready = false;
     const thrower = () => {
       throw new Error('a bug in a check');
@@ -60,7 +61,7 @@ describe('the server', () => {
     ready = true;
     expect(await get('/readyz?verbose')).toEqual({ status: 200, text: '[+] synced\nok\n' });
     expect((await get('/healthz')).status).toBe(503);
-    expect((await get('/metrics')).text).toContain('posthorn_queue_depth{queue="mailbox"} 1');
+    expect((await get('/metrics')).text).toContain('posthorn_queue_depth{queue="mailbox"} 2');
     expect((await get('/')).status).toBe(404);
     await server.close();
   });
