@@ -259,6 +259,25 @@ describe('on a replica', () => {
   });
 });
 
+it('a leader whose replica is gone does not look fresh by its own heartbeat', async () => {
+  // As when it was frozen and replaced: it waits for a synchronous replica that does not come.
+  await test.server.query('posthorn', "UPDATE posthorn.heartbeat SET beat = clock_timestamp() - interval '4 s'");
+  await test.server.query('postgres', "ALTER SYSTEM SET synchronous_standby_names = 'gone'");
+  await test.server.query('postgres', 'SELECT pg_reload_conf()');
+  const client = new pg.Client({ ...test.server.as('posthorn_heartbeat'), options: '-c synchronous_commit=off' });
+  await client.connect();
+  const beat = client.query('SELECT directory_v1.heartbeat()');
+  try {
+    await expect.poll(() => ask('rcpt_verdict', 'nobody@example.org'), { timeout: 5000 }).toBe(STALE);
+  } finally {
+    await test.server.query('postgres', 'ALTER SYSTEM RESET synchronous_standby_names');
+    await test.server.query('postgres', 'SELECT pg_reload_conf()');
+  }
+  await beat;
+  await client.end();
+  expect(await ask('rcpt_verdict', 'nobody@example.org')).toMatch(/^550/);
+});
+
 describe('when asking fails', () => {
   it('verdicts and routes defer, the others fail so that the caller asks elsewhere', async () => {
     await test.server.query('posthorn', 'ALTER TABLE posthorn.addresses RENAME TO hidden');
