@@ -268,7 +268,7 @@ it('a leader whose replica is gone does not look fresh by its own heartbeat', as
   await client.connect();
   const beat = client.query('SELECT directory_v1.heartbeat()');
   try {
-    await expect.poll(() => ask('rcpt_verdict', 'nobody@example.org'), { timeout: 5000 }).toBe(STALE);
+    await expect.poll(() => ask('rcpt_verdict', 'nobody@example.org'), { timeout: 3000 }).toBe(STALE);
   } finally {
     await test.server.query('postgres', 'ALTER SYSTEM RESET synchronous_standby_names');
     await test.server.query('postgres', 'SELECT pg_reload_conf()');
