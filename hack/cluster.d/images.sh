@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Images get to the nodes as archives: there is no registry.
 
-# node_image_id MACHINE IMAGE: configuration digest of the image there, if it is there.
-# containerd also lists every image under sha256:<configuration digest>.
-node_image_id() {
-  machine_exec "$1" ctr -n k8s.io images list 2>/dev/null | awk -v name="$2" '
-    $1 == name { digest = $3 }
-    $1 ~ /^sha256:/ { id[$3] = $1 }
-    END { if (digest != "" && digest in id) print id[digest] }'
+# podman's image id is kept as a label: containerd's own differs, because saving an
+# image as an archive in Docker's format rewrites its configuration.
+id_label=posthorn.dev/podman-id
+
+# node_images MACHINE: a line "NAME ID" for each image there, "-" for an unknown id.
+node_images() {
+  machine_exec "$1" ctr -n k8s.io images list | awk -v label="$id_label=" '
+    NR > 1 { id = "-"; if (i = index($0, label)) id = substr($0, i + length(label), 64); print $1, id }'
 }
 
 # program_archive PROGRAM IMAGE FILE: an image that holds one static program, as
@@ -34,7 +35,7 @@ JSON
 import_archive() { machine_exec "$1" ctr -n k8s.io images import "$2" >/dev/null; }
 
 import_pause_image() {
-  [[ -z $(node_image_id "$1" "$pause_image") ]] || return 0
+  ! node_images "$1" | grep -q "^$pause_image " || return 0
   local archive=$state/bin/pause-image.tar
   [[ -s $archive ]] || program_archive "$init" "$pause_image" "$archive"
   import_archive "$1" "$archive"
@@ -71,17 +72,18 @@ load_earlier_images() {
 
 # bring_images "MACHINE…" IMAGE…: one archive of all that any machine lacks, imported by all at once.
 bring_images() {
-  local machines=$1 machine image id
+  local machines=$1 machine image id present
   shift
   local -A ids=() lacking=()
   for image in "$@"; do
     image=$(full_name "$image")
     id=$(podman image inspect --format '{{.Id}}' "$image") || fail "podman has no image $image"
-    ids[$image]=sha256:${id#sha256:}
+    ids[$image]=${id#sha256:}
   done
   for machine in $machines; do
+    present=$(node_images "$machine")
     for image in "${!ids[@]}"; do
-      [[ $(node_image_id "$machine" "$image") == "${ids[$image]}" ]] || lacking[$machine]+=" $image"
+      grep -qxF "$image ${ids[$image]}" <<<"$present" || lacking[$machine]+=" $image"
     done
   done
   ((${#lacking[@]})) || return 0
@@ -101,4 +103,9 @@ bring_images() {
     wait "$job" || fail "an import failed"
   done
   rm -rf "$work"
+  for machine in "${!lacking[@]}"; do
+    for image in ${lacking[$machine]}; do
+      machine_exec "$machine" ctr -n k8s.io images label "$image" "$id_label=${ids[$image]}" >/dev/null
+    done
+  done
 }

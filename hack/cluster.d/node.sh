@@ -133,18 +133,19 @@ kubelet_start() {
 
 # node_start NUMBER: idempotent; the disk of an earlier life is used again.
 node_start() {
-  local number=$1 machine=n$1
+  local number=$1 machine=n$1 fresh=''
   if ! machine_pid "$machine" >/dev/null; then
     say "starting node $machine"
     node_certificates "$number"
     write_node_config "$number"
     machine_start "$machine"
+    fresh=yes
   fi
   connected "$number" || connect_node "$number"
   machine_run "$machine" containerd containerd --config "$state/nodes/$machine/conf/containerd.toml"
   wait_for 30 "containerd of $machine (see $state/log/$machine-containerd.log)" containerd_ready "$machine"
   import_pause_image "$machine"
-  load_earlier_images "$machine"
+  [[ -z $fresh ]] || load_earlier_images "$machine"
   kubelet_start "$number"
   proxy_start "$machine" "$machine"
   dns_start "$machine" "$node_dns_ip" "$(node_ip "$number")"
