@@ -35,13 +35,18 @@ describe('templateValues', () => {
 });
 
 describe('resolverConfig', () => {
-  it('says nothing for the Internet', () => {
-    expect(resolverConfig({ forwarders: [], rootServers: [], trustAnchors: [] })).toBe('');
+  it('knows the Internet by what the image brings', () => {
+    expect(resolverConfig({ forwarders: [], rootServers: [], trustAnchors: [] }).split('\n')).toEqual([
+      'server:',
+      '    root-hints: "/usr/share/dns/root.hints"',
+      '    trust-anchor-file: "/usr/share/dns/root.key"',
+    ]);
   });
 
   it('takes forwarders and anchors', () => {
     expect(resolverConfig(FULL_SPEC.resolver).split('\n')).toEqual([
       'server:',
+      '    root-hints: "/usr/share/dns/root.hints"',
       `    trust-anchor: "${FULL_SPEC.resolver.trustAnchors[0]}"`,
       'forward-zone:',
       '    name: "."',
@@ -52,6 +57,8 @@ describe('resolverConfig', () => {
 
   it('takes root servers where there is no forwarder', () => {
     expect(resolverConfig({ ...FULL_SPEC.resolver, forwarders: [], trustAnchors: [] }).split('\n')).toEqual([
+      'server:',
+      '    trust-anchor-file: "/usr/share/dns/root.key"',
       'stub-zone:',
       '    name: "."',
       '    stub-prime: no',

@@ -36,17 +36,21 @@ export function templateValues(context: MailSystemContext): TemplateValues {
   };
 }
 
+/** What the image brings of the Internet's root (package dns-root-data). */
+const INTERNET = { hints: '/usr/share/dns/root.hints', anchor: '/usr/share/dns/root.key' };
+
 /**
- * Clauses of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec. The image brings the
- * Internet's; a stub zone for the root replaces its hints, and anchors are added to its own.
+ * Clauses of unbound.conf(5) for the forwarders, root servers and trust anchors of a spec. What is given stands instead
+ * of the Internet's, not beside it: unbound takes the first hints for a zone, and would want every anchor's algorithm.
  */
 export function resolverConfig({ forwarders, rootServers, trustAnchors }: MailSystemResolved['resolver']): string {
   const roots = forwarders.length > 0 ? [] : rootServers;
+  const anchors = trustAnchors.map((anchor) => `trust-anchor: "${plain(anchor)}"`);
   return [
-    ...clause(
-      'server:',
-      trustAnchors.map((anchor) => `trust-anchor: "${plain(anchor)}"`),
-    ),
+    ...clause('server:', [
+      ...(roots.length > 0 ? [] : [`root-hints: "${INTERNET.hints}"`]),
+      ...(anchors.length > 0 ? anchors : [`trust-anchor-file: "${INTERNET.anchor}"`]),
+    ]),
     ...clause(
       'forward-zone:',
       forwarders.map((address) => `forward-addr: ${plain(address)}`),

@@ -1,4 +1,4 @@
-import { directoryLeader, names, podHost, serviceHost } from '../../cdk8s/names.js';
+import { directoryLeader, names, type podHost, serviceHost } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
 import { type Directory, openDirectory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
@@ -34,16 +34,32 @@ export async function attachDirectory(deps: MailSystemDependencies, input: Input
     await prepareDirectory(system.directory, deps, input);
   } catch (error) {
     if (!kept) close(system);
-    if (!(error instanceof DirectoryUnavailable)) deps.log.error({ system: key, err: error }, 'the directory refused its schema, shards or settings');
-    return [{ type: 'DirectoryReady', status: 'False', reason: 'DirectoryUnavailable', message: (error as Error).message }, signingUnknown];
+    if (!(error instanceof DirectoryUnavailable))
+      deps.log.error({ system: key, err: error }, 'the directory refused its schema, shards or settings');
+    return [
+      { type: 'DirectoryReady', status: 'False', reason: 'DirectoryUnavailable', message: (error as Error).message },
+      signingUnknown,
+    ];
   }
   if (!kept || JSON.stringify(before.spec) !== JSON.stringify(spec)) deps.systems.attach({ ...system, spec });
   if (!kept && before !== undefined) close(before);
-  return [{ type: 'DirectoryReady', status: 'True', reason: 'UpToDate', message: 'The schema is current and the directory can be written.' }, await signing(deps, input)];
+  return [
+    {
+      type: 'DirectoryReady',
+      status: 'True',
+      reason: 'UpToDate',
+      message: 'The schema is current and the directory can be written.',
+    },
+    await signing(deps, input),
+  ];
 }
 
 function connect(deps: MailSystemDependencies, { key, object, spec, certificates }: Input): AttachedSystem {
-  const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? '', clusterDomain: deps.config.clusterDomain };
+  const identity = {
+    name: object.metadata.name,
+    namespace: object.metadata.namespace ?? '',
+    clusterDomain: deps.config.clusterDomain,
+  };
   const tls = certificates.operator;
   return {
     key,
@@ -61,10 +77,19 @@ function close(system: AttachedSystem): void {
   void system.directory.close().catch(() => undefined);
 }
 
-async function prepareDirectory(directory: Directory, deps: MailSystemDependencies, { object, spec }: Input): Promise<void> {
+async function prepareDirectory(
+  directory: Directory,
+  deps: MailSystemDependencies,
+  { object, spec }: Input,
+): Promise<void> {
   const applied = await directory.migrate();
-  if (applied.length > 0) deps.log.info({ system: object.metadata.name, migrations: applied }, 'migrated the directory');
-  const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? '', clusterDomain: deps.config.clusterDomain };
+  if (applied.length > 0)
+    deps.log.info({ system: object.metadata.name, migrations: applied }, 'migrated the directory');
+  const identity = {
+    name: object.metadata.name,
+    namespace: object.metadata.namespace ?? '',
+    clusterDomain: deps.config.clusterDomain,
+  };
   await directory.projectShards(
     spec.store.shards.map(({ name }) => ({
       name,
@@ -91,7 +116,11 @@ const signingUnknown: Verdict = {
 
 async function signing(deps: MailSystemDependencies, { key, object, spec }: Input): Promise<Verdict> {
   try {
-    await ensureDkimKey(deps.keys, object.metadata.namespace ?? '', { domain: spec.hostname, selector: DEFAULT_SELECTOR, algorithm: 'rsa-2048' });
+    await ensureDkimKey(deps.keys, object.metadata.namespace ?? '', {
+      domain: spec.hostname,
+      selector: DEFAULT_SELECTOR,
+      algorithm: 'rsa-2048',
+    });
     await deps.syncSigning(key);
     return { type: 'SigningReady', status: 'True', reason: 'KeysLoaded', message: 'The signers have every DKIM key.' };
   } catch (error) {

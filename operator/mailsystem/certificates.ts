@@ -39,14 +39,22 @@ const operatorCertificates = new Map<string, KeyedCertificate>();
  */
 export async function ensureCertificates(client: Client, input: Input): Promise<Certificates> {
   const { object, spec, clusterDomain, now } = input;
-  const identity: SystemIdentity = { name: object.metadata.name, namespace: object.metadata.namespace ?? '', clusterDomain };
+  const identity: SystemIdentity = {
+    name: object.metadata.name,
+    namespace: object.metadata.namespace ?? '',
+    clusterDomain,
+  };
   const n = names(identity.name);
   const store: Store = { client, namespace: identity.namespace, system: identity.name };
   const authority = await ensureAuthority(store, n.ca, identity, now);
 
   const peers: Peer[] = [];
   for (const role of roles(spec)) {
-    const wanted = roleCertificate(role, identity, spec.store.shards.map((shard) => shard.name));
+    const wanted = roleCertificate(
+      role,
+      identity,
+      spec.store.shards.map((shard) => shard.name),
+    );
     const { cert } = await ensureIssued(store, n.tls(role), wanted, authority, now);
     if (SMTP_CLIENTS.includes(role)) peers.push({ fingerprint: publicKeyFingerprint(cert), role });
   }
@@ -68,19 +76,33 @@ async function operatorCertificate(authority: KeyedCertificate, now: Date): Prom
   return issued;
 }
 
-async function ensureAuthority(store: Store, name: string, identity: SystemIdentity, now: Date): Promise<KeyedCertificate> {
+async function ensureAuthority(
+  store: Store,
+  name: string,
+  identity: SystemIdentity,
+  now: Date,
+): Promise<KeyedCertificate> {
   const current = await read(store, name);
   const due = authorityDue(current, now);
   if (current !== undefined && due === undefined) return current;
   // A CA that merely ages goes on until somebody replaces it: new certificates under a new CA need a planned change.
   if (current !== undefined && due === 'it is to be renewed') return current;
-  if (current !== undefined) throw new Error(`Secret ${identity.namespace}/${name} holds no usable CA (${due}): restore it, or delete it to start with a new one`);
+  if (current !== undefined)
+    throw new Error(
+      `Secret ${identity.namespace}/${name} holds no usable CA (${due}): restore it, or delete it to start with a new one`,
+    );
   const made = await createAuthority(`${identity.namespace}/${identity.name} internal CA`, now);
   await write(store, name, made, made.cert);
   return made;
 }
 
-async function ensureIssued(store: Store, name: string, wanted: CertificateRequest, authority: KeyedCertificate, now: Date): Promise<KeyedCertificate> {
+async function ensureIssued(
+  store: Store,
+  name: string,
+  wanted: CertificateRequest,
+  authority: KeyedCertificate,
+  now: Date,
+): Promise<KeyedCertificate> {
   const current = await read(store, name);
   if (current !== undefined && issueDue(current, wanted, authority, now) === undefined) return current;
   const issued = await issueCertificate(authority, wanted, now, reusableKey(current?.key));
@@ -88,12 +110,29 @@ async function ensureIssued(store: Store, name: string, wanted: CertificateReque
   return issued;
 }
 
-async function ensurePublic(store: Store, name: string, spec: MailSystemResolved, authority: KeyedCertificate, now: Date): Promise<Verdict> {
+async function ensurePublic(
+  store: Store,
+  name: string,
+  spec: MailSystemResolved,
+  authority: KeyedCertificate,
+  now: Date,
+): Promise<Verdict> {
   const type = 'CertificatesReady';
   const given = spec.tls.secretRef?.name;
   if (given === undefined) {
-    await ensureIssued(store, name, { commonName: spec.hostname.slice(0, 64), dnsNames: [spec.hostname] }, authority, now);
-    return { type, status: 'True', reason: 'Generated', message: `The public certificate is the system's own CA's; set spec.tls.secretRef to one that others trust.` };
+    await ensureIssued(
+      store,
+      name,
+      { commonName: spec.hostname.slice(0, 64), dnsNames: [spec.hostname] },
+      authority,
+      now,
+    );
+    return {
+      type,
+      status: 'True',
+      reason: 'Generated',
+      message: `The public certificate is the system's own CA's; set spec.tls.secretRef to one that others trust.`,
+    };
   }
   const secret = await read(store, given);
   if (secret === undefined) {
@@ -101,7 +140,13 @@ async function ensurePublic(store: Store, name: string, spec: MailSystemResolved
     return { type, status: 'False', reason: 'SecretNotFound', message };
   }
   const problem = certificateProblem(secret, [spec.hostname], now);
-  if (problem !== undefined) return { type, status: 'False', reason: problem.reason, message: `Secret ${store.namespace}/${given}: ${problem.message}` };
+  if (problem !== undefined)
+    return {
+      type,
+      status: 'False',
+      reason: problem.reason,
+      message: `Secret ${store.namespace}/${given}: ${problem.message}`,
+    };
   return { type, status: 'True', reason: 'Valid', message: `The certificate in Secret ${given} is valid.` };
 }
 
@@ -118,7 +163,9 @@ interface Store {
 
 async function read({ client, namespace }: Store, name: string): Promise<KeyedCertificate | undefined> {
   const secret = await client.find<Secret>(builtin.secret, { namespace, name });
-  const [cert, key] = [secret?.data?.['tls.crt'], secret?.data?.['tls.key']].map((value) => (value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8')));
+  const [cert, key] = [secret?.data?.['tls.crt'], secret?.data?.['tls.key']].map((value) =>
+    value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8'),
+  );
   return cert === undefined || key === undefined ? undefined : { cert, key };
 }
 
@@ -126,15 +173,31 @@ async function write(store: Store, name: string, { cert, key }: KeyedCertificate
   const present = await store.client.find<Secret>(builtin.secret, { namespace: store.namespace, name });
   const data = { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca };
   if (present === undefined) return create(store, name, 'kubernetes.io/tls', data);
-  await store.client.patchMerge(builtin.secret, { namespace: store.namespace, name }, { data: encoded(data) }, { fieldManager: FIELD_MANAGER });
+  await store.client.patchMerge(
+    builtin.secret,
+    { namespace: store.namespace, name },
+    { data: encoded(data) },
+    { fieldManager: FIELD_MANAGER },
+  );
 }
 
-async function create({ client, namespace, system }: Store, name: string, type: string, data: Record<string, string>): Promise<void> {
-  const labels = { 'app.kubernetes.io/name': 'posthorn', 'app.kubernetes.io/instance': system, 'app.kubernetes.io/managed-by': 'posthorn' };
+async function create(
+  { client, namespace, system }: Store,
+  name: string,
+  type: string,
+  data: Record<string, string>,
+): Promise<void> {
+  const labels = {
+    'app.kubernetes.io/name': 'posthorn',
+    'app.kubernetes.io/instance': system,
+    'app.kubernetes.io/managed-by': 'posthorn',
+  };
   const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace, labels }, type, data: encoded(data) };
   await client.create(builtin.secret, secret, { fieldManager: FIELD_MANAGER });
 }
 
 function encoded(data: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(data).map(([field, value]) => [field, Buffer.from(value).toString('base64')]));
+  return Object.fromEntries(
+    Object.entries(data).map(([field, value]) => [field, Buffer.from(value).toString('base64')]),
+  );
 }

@@ -77,7 +77,10 @@ const ENDPOINT_NAMES: Readonly<Record<number, string>> = {
 };
 
 /** Where people and other servers reach the system: load balancer's address, node port, or the Service's own address. */
-export function observeEndpoints(services: readonly ServiceObject[], spec: MailSystemResolved): NonNullable<MailSystemStatus['endpoints']> {
+export function observeEndpoints(
+  services: readonly ServiceObject[],
+  spec: MailSystemResolved,
+): NonNullable<MailSystemStatus['endpoints']> {
   return services.flatMap((service) => {
     const host = hostOf(service, spec);
     return (service.spec?.ports ?? []).flatMap((port) => {

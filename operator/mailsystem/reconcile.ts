@@ -1,9 +1,9 @@
-import { names } from '../../cdk8s/names.js';
 import type { KubernetesObject } from '../../cdk8s/context.js';
 import { mailSystemObjects } from '../../cdk8s/mailsystem.js';
+import { names } from '../../cdk8s/names.js';
 import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../../crds/mailsystem.js';
 import type { OperatorConfig } from '../config.js';
-import { applySet, type ApplySetResult, liveFromApi, workloadTypes } from '../runtime/apply.js';
+import { type ApplySetResult, applySet, liveFromApi } from '../runtime/apply.js';
 import type { CacheReader } from '../runtime/cache.js';
 import type { Client } from '../runtime/client.js';
 import { setConditions, writeStatus } from '../runtime/conditions.js';
@@ -17,7 +17,15 @@ import type { Systems } from '../systems.js';
 import { mailSystemType } from '../types.js';
 import { attachDirectory } from './attach.js';
 import { type Certificates, ensureCertificates } from './certificates.js';
-import { componentLabel, observeEndpoints, observePod, observeWorkload, type PodObject, type ServiceObject, type WorkloadObject } from './observe.js';
+import {
+  componentLabel,
+  observeEndpoints,
+  observePod,
+  observeWorkload,
+  type PodObject,
+  type ServiceObject,
+  type WorkloadObject,
+} from './observe.js';
 import { podToReplace } from './rollout.js';
 import { systemStatus, type Verdict } from './status.js';
 
@@ -25,6 +33,18 @@ import { systemStatus, type Verdict } from './status.js';
 export const dataFinalizer = 'posthorn.dev/data';
 
 const FIELD_MANAGER = 'posthorn-mailsystem';
+/** Every kind that a child ever had, and that the operator may list: what is no longer desired is pruned. */
+const CHILD_TYPES = [
+  builtin.configMap,
+  builtin.service,
+  builtin.serviceAccount,
+  builtin.statefulSet,
+  builtin.deployment,
+  builtin.podDisruptionBudget,
+  builtin.networkPolicy,
+  builtin.role,
+  builtin.roleBinding,
+];
 const LOOK_AGAIN_MS = 30_000;
 const STARTING_MS = 3_000;
 
@@ -53,7 +73,11 @@ export interface MailSystemDependencies {
 }
 
 /** Brings one MailSystem about: certificates, workloads, directory, rollout, status. Each step goes as far as it can. */
-export async function reconcileMailSystem(deps: MailSystemDependencies, key: string, signal: AbortSignal): Promise<Result> {
+export async function reconcileMailSystem(
+  deps: MailSystemDependencies,
+  key: string,
+  signal: AbortSignal,
+): Promise<Result> {
   const object = deps.mailSystems.cache.get(key);
   if (object === undefined) return detach(deps, key);
   if (isPaused(object)) return {};
@@ -65,10 +89,19 @@ export async function reconcileMailSystem(deps: MailSystemDependencies, key: str
   if (object.metadata.deletionTimestamp !== undefined && (await released(deps, key, object, spec.value))) return {};
   if (object.metadata.deletionTimestamp === undefined) await ensureFinalizer(deps, object);
 
-  const certificates = await ensureCertificates(deps.client, { object, spec: spec.value, clusterDomain: deps.config.clusterDomain, now: deps.now() });
+  const certificates = await ensureCertificates(deps.client, {
+    object,
+    spec: spec.value,
+    clusterDomain: deps.config.clusterDomain,
+    now: deps.now(),
+  });
   const applied = await applyChildren(deps, object, spec.value, certificates, signal);
   await rollOne(deps, key);
-  const verdicts = [certificates.verdict, ...(await attachDirectory(deps, { key, object, spec: spec.value, certificates })), childrenVerdict(applied)];
+  const verdicts = [
+    certificates.verdict,
+    ...(await attachDirectory(deps, { key, object, spec: spec.value, certificates })),
+    childrenVerdict(applied),
+  ];
   await writeSystemStatus(deps, object, spec.value, verdicts);
   const starting = verdicts.some((verdict) => verdict.status !== 'True');
   return { requeueAfterMs: starting ? STARTING_MS : LOOK_AGAIN_MS, error: applied.errors[0] };
@@ -80,7 +113,9 @@ function resolved(object: MailSystem): Resolution {
   try {
     return { value: resolveMailSystem(object.spec) };
   } catch (error) {
-    return { problem: { type: 'SpecValid', status: 'False', reason: 'InvalidSpec', message: (error as Error).message } };
+    return {
+      problem: { type: 'SpecValid', status: 'False', reason: 'InvalidSpec', message: (error as Error).message },
+    };
   }
 }
 
@@ -107,18 +142,30 @@ async function applyChildren(
     owner: object,
     inventory: object.metadata.name,
     desired: desired as (KubernetesObject & KubeObject)[],
-    pruneTypes: workloadTypes.filter((type) => type.kind !== 'Secret' && type.kind !== 'PersistentVolumeClaim'),
+    pruneTypes: CHILD_TYPES,
     live: liveFromApi(client),
     log,
     signal,
   });
-  if (result.applied.length > 0 || result.pruned.length > 0) log.info({ system: object.metadata.name, applied: result.applied, pruned: result.pruned }, 'applied children');
+  if (result.applied.length > 0 || result.pruned.length > 0)
+    log.info({ system: object.metadata.name, applied: result.applied, pruned: result.pruned }, 'applied children');
   return result;
 }
 
 function childrenVerdict({ errors }: ApplySetResult): Verdict {
-  if (errors.length === 0) return { type: 'Applied', status: 'True', reason: 'Applied', message: 'All objects of the system are as declared.' };
-  return { type: 'Applied', status: 'False', reason: 'ApplyFailed', message: errors.map((error) => error.message).join(' ') };
+  if (errors.length === 0)
+    return {
+      type: 'Applied',
+      status: 'True',
+      reason: 'Applied',
+      message: 'All objects of the system are as declared.',
+    };
+  return {
+    type: 'Applied',
+    status: 'False',
+    reason: 'ApplyFailed',
+    message: errors.map((error) => error.message).join(' '),
+  };
 }
 
 /** Deletes at most one outdated pod of each StatefulSet (their updateStrategy is OnDelete). */
@@ -126,7 +173,9 @@ async function rollOne(deps: MailSystemDependencies, key: string): Promise<void>
   for (const set of deps.statefulSets.byIndex(bySystem, key)) {
     const { updateRevision, observedGeneration } = set.status ?? {};
     if (updateRevision === undefined || observedGeneration !== set.metadata.generation) continue;
-    const mine = deps.pods.byIndex(bySystem, key).filter((pod) => pod.metadata.ownerReferences?.some((owner) => owner.uid === set.metadata.uid));
+    const mine = deps.pods
+      .byIndex(bySystem, key)
+      .filter((pod) => pod.metadata.ownerReferences?.some((owner) => owner.uid === set.metadata.uid));
     const name = podToReplace({ pods: mine.map(observePod), updateRevision, replicas: set.spec?.replicas ?? 1 });
     const pod = mine.find((candidate) => candidate.metadata.name === name);
     if (pod === undefined) continue;
@@ -143,18 +192,30 @@ async function ensureFinalizer(deps: MailSystemDependencies, object: MailSystem)
 
 async function patchFinalizers(deps: MailSystemDependencies, object: MailSystem, finalizers: string[]): Promise<void> {
   const patch = { metadata: { finalizers, resourceVersion: object.metadata.resourceVersion } };
-  deps.mailSystems.observe(await deps.client.patchMerge(mailSystemType, refOf(object), patch, { fieldManager: FIELD_MANAGER }));
+  deps.mailSystems.observe(
+    await deps.client.patchMerge(mailSystemType, refOf(object), patch, { fieldManager: FIELD_MANAGER }),
+  );
 }
 
 /** Whether a MailSystem that is being deleted may go: not while MailDomains or Mailboxes live in it. */
-async function released(deps: MailSystemDependencies, key: string, object: MailSystem, spec: MailSystemResolved): Promise<boolean> {
+async function released(
+  deps: MailSystemDependencies,
+  key: string,
+  object: MailSystem,
+  spec: MailSystemResolved,
+): Promise<boolean> {
   const { domains, mailboxes } = deps.usedBy(key);
   if (domains + mailboxes > 0) return false;
   detach(deps, key);
   if (spec.deletionPolicy === 'Delete') await deleteVolumes(deps, object);
   const present = object.metadata.finalizers ?? [];
   if (present.includes(dataFinalizer)) {
-    const patch = { metadata: { finalizers: present.filter((name) => name !== dataFinalizer), resourceVersion: object.metadata.resourceVersion } };
+    const patch = {
+      metadata: {
+        finalizers: present.filter((name) => name !== dataFinalizer),
+        resourceVersion: object.metadata.resourceVersion,
+      },
+    };
     await deps.client.patchMerge(mailSystemType, refOf(object), patch, { fieldManager: FIELD_MANAGER });
   }
   return true;
@@ -171,7 +232,9 @@ async function deleteVolumes({ client }: MailSystemDependencies, object: MailSys
 function detach(deps: MailSystemDependencies, key: string): Result {
   const system = deps.systems.detach(key);
   system?.signing.close();
-  void system?.directory.close().catch((err: unknown) => deps.log.warn({ system: key, err }, 'closing the directory failed'));
+  void system?.directory
+    .close()
+    .catch((err: unknown) => deps.log.warn({ system: key, err }, 'closing the directory failed'));
   return {};
 }
 
@@ -183,9 +246,15 @@ async function writeSystemStatus(
 ): Promise<void> {
   const key = `${stale.metadata.namespace}/${stale.metadata.name}`;
   const object = deps.mailSystems.cache.get(key) ?? stale;
-  const workloads = [...deps.statefulSets.byIndex(bySystem, key), ...deps.deployments.byIndex(bySystem, key)].flatMap((w) => observeWorkload(w) ?? []);
+  const workloads = [...deps.statefulSets.byIndex(bySystem, key), ...deps.deployments.byIndex(bySystem, key)].flatMap(
+    (w) => observeWorkload(w) ?? [],
+  );
   const endpoints = spec === undefined ? [] : observeEndpoints(publicServices(deps, key, object.metadata.name), spec);
-  const { conditions, detail } = systemStatus({ workloads, verdicts: [...verdicts, ...deletion(deps, key, object)], endpoints });
+  const { conditions, detail } = systemStatus({
+    workloads,
+    verdicts: [...verdicts, ...deletion(deps, key, object)],
+    endpoints,
+  });
   const generation = object.metadata.generation ?? 0;
   const status = {
     ...object.status,
@@ -194,7 +263,13 @@ async function writeSystemStatus(
     endpoints,
     detail,
   };
-  const written = await writeStatus({ client: deps.client, type: mailSystemType, object, status, fieldManager: FIELD_MANAGER });
+  const written = await writeStatus({
+    client: deps.client,
+    type: mailSystemType,
+    object,
+    status,
+    fieldManager: FIELD_MANAGER,
+  });
   if (written) deps.mailSystems.observe(written as MailSystem);
 }
 
@@ -218,5 +293,7 @@ function deletion(deps: MailSystemDependencies, key: string, object: MailSystem)
 export function systemOfChild(object: KubeObject): string[] {
   const labels = object.metadata.labels ?? {};
   const instance = labels['app.kubernetes.io/instance'];
-  return instance !== undefined && labels[componentLabel] !== undefined ? [`${object.metadata.namespace}/${instance}`] : [];
+  return instance !== undefined && labels[componentLabel] !== undefined
+    ? [`${object.metadata.namespace}/${instance}`]
+    : [];
 }

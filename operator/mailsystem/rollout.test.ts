@@ -39,7 +39,12 @@ describe('podToReplace', () => {
 
   it('never takes a ready pod unless every other pod is ready', () => {
     const pods = fc.array(
-      fc.record({ ready: fc.boolean(), terminating: fc.boolean(), leader: fc.boolean(), revision: fc.constantFrom('old', 'new') }),
+      fc.record({
+        ready: fc.boolean(),
+        terminating: fc.boolean(),
+        leader: fc.boolean(),
+        revision: fc.constantFrom('old', 'new'),
+      }),
       { minLength: 1, maxLength: 5 },
     );
     fc.assert(

@@ -50,17 +50,27 @@ export function systemStatus({ workloads, verdicts }: Observed): { conditions: V
   const ready: Verdict =
     bad[0] === undefined
       ? { type: 'Ready', status: 'True', reason: 'Working', message: 'Every component works.' }
-      : { type: 'Ready', status: 'False', reason: bad[0].reason, message: bad.map((b) => `${b.type}: ${b.message}`).join(' ') };
+      : {
+          type: 'Ready',
+          status: 'False',
+          reason: bad[0].reason,
+          message: bad.map((b) => `${b.type}: ${b.message}`).join(' '),
+        };
   return { conditions: [ready, ...parts], detail: detailOf(workloads, bad[0]) };
 }
 
 function componentVerdict(type: ComponentCondition, all: readonly Workload[]): Verdict {
   const workloads = all.filter((w) => w.condition === type);
-  if (workloads.length === 0) return { type, status: 'False', reason: 'NotCreated', message: 'Its workload does not exist yet.' };
+  if (workloads.length === 0)
+    return { type, status: 'False', reason: 'NotCreated', message: 'Its workload does not exist yet.' };
   const behind = workloads.filter((w) => w.ready < w.desired);
-  if (behind.length > 0) return { type, status: 'False', reason: 'PodsNotReady', message: behind.map(missing).join(' ') };
+  if (behind.length > 0)
+    return { type, status: 'False', reason: 'PodsNotReady', message: behind.map(missing).join(' ') };
   const old = workloads.filter((w) => w.outdated > 0);
-  const message = old.length > 0 ? `Working; ${old.map((w) => `${w.outdated} pods of ${w.name}`).join(', ')} are being replaced.` : count(workloads);
+  const message =
+    old.length > 0
+      ? `Working; ${old.map((w) => `${w.outdated} pods of ${w.name}`).join(', ')} are being replaced.`
+      : count(workloads);
   return { type, status: 'True', reason: old.length > 0 ? 'Rolling' : 'Running', message };
 }
 

@@ -50,7 +50,7 @@ export async function createAuthority(
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  return { cert: cert.toString('pem'), key };
+  return { cert: pem(cert), key };
 }
 
 /**
@@ -87,7 +87,12 @@ export async function issueCertificate(
       await x509.AuthorityKeyIdentifierExtension.create(caKeys.publicKey),
     ],
   });
-  return { cert: cert.toString('pem'), key };
+  return { cert: pem(cert), key };
+}
+
+/** As text files are: the last line ends too, so that files can be joined. */
+function pem(cert: x509.X509Certificate): string {
+  return `${cert.toString('pem').trimEnd()}\n`;
 }
 
 function validity(now: Date, days: number): { notBefore: Date; notAfter: Date } {

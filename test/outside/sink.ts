@@ -72,11 +72,11 @@ async function keep(stream: SMTPServerDataStream, session: SMTPServerSession): P
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '/', 'http://sink');
-  if (url.pathname === '/healthz') return end(response, 200, { ok: true });
-  if (url.pathname !== '/messages') return end(response, 404, { error: 'only /messages and /healthz' });
+  if (url.pathname === '/healthz') return void end(response, 200, { ok: true });
+  if (url.pathname !== '/messages') return void end(response, 404, { error: 'only /messages and /healthz' });
   if (request.method === 'DELETE') {
     received.length = 0;
-    return end(response, 200, { ok: true });
+    return void end(response, 200, { ok: true });
   }
   const to = url.searchParams.get('to');
   end(response, 200, to === null ? received : received.filter((message) => message.to.includes(to)));
