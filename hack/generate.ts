@@ -11,7 +11,7 @@ import { generateCrds } from '../crds/generate/files.js';
 
 /** What a generator produces. Paths are relative to the repository's root. */
 export interface Generated {
-  /** Folders that hold nothing but generated files: what is there and not in `files` is stale and is removed. */
+  /** Folders of generated files: what is there and not in `files` is stale and is removed, except pages written by hand. */
   readonly folders: readonly string[];
   readonly files: ReadonlyMap<string, string>;
 }
@@ -32,10 +32,15 @@ function current(path: string): string | undefined {
   return existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : undefined;
 }
 
+/** A page beside generated ones (docs/reference/directory.md): those say in their first line that they are generated. */
+function isWrittenByHand(path: string): boolean {
+  return path.endsWith('.md') && !current(path)?.startsWith('<!-- Generated');
+}
+
 /** path → wanted content, `undefined` for files to remove; only what differs from the disk. */
 function changes({ folders, files }: Generated): Map<string, string | undefined> {
   const wanted = [...files].filter(([path, content]) => current(path) !== content);
-  const stale = folders.flatMap(present).filter((path) => !files.has(path));
+  const stale = folders.flatMap(present).filter((path) => !files.has(path) && !isWrittenByHand(path));
   return new Map([...wanted, ...stale.map((path) => [path, undefined] as const)]);
 }
 
