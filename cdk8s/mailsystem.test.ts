@@ -219,6 +219,63 @@ describe('mailSystemObjects', () => {
   });
 });
 
+describe('who may connect', () => {
+  const all = objects(DEFAULT_SPEC);
+  const component = (name: string) => ({ 'app.kubernetes.io/component': name });
+
+  /** Whether some policy of the target lets the source in; every pod of the system is denied by default. */
+  function allowed(from: string, to: string, port: number): boolean {
+    const policies = all.filter(
+      (o) => o.kind === 'NetworkPolicy' && o.metadata.labels?.['app.kubernetes.io/component'] === to,
+    );
+    const rules = policies.flatMap((o) => (o.spec as { ingress: IngressRule[] }).ingress);
+    return rules.some(
+      (rule) =>
+        rule.ports.some((p) => p.port === port) &&
+        (!rule.from || rule.from.some((peer) => isMatch(peer.podSelector.matchLabels, component(from)))),
+    );
+  }
+
+  it.each([
+    ['anyone', 'mx', 25],
+    ['anyone', 'submission', 587],
+    ['anyone', 'submission', 465],
+    ['anyone', 'proxy', 10993],
+    ['anyone', 'proxy', 14190],
+    ['submission', 'mx', 10025],
+    ['egress', 'mx', 10025],
+    ['mx', 'egress', 10025],
+    ['submission', 'egress', 10025],
+    ['mx', 'store', 10024],
+    ['proxy', 'store', 10143],
+    ['proxy', 'store', 14190],
+    ['mx', 'redis', 6379],
+    ['egress', 'redis', 6379],
+    ['operator', 'redis', 6379],
+    ...['mx', 'submission', 'egress', 'proxy', 'store', 'operator'].map((from) => [from, 'postgres', 6432] as const),
+    ['postgres', 'postgres', 5432],
+    ['postgres', 'postgres', 8008],
+  ])('%s reaches %s on %i', (from, to, port) => {
+    expect(allowed(from, to, port)).toBe(true);
+  });
+
+  it.each([
+    ['anyone', 'mx', 10025],
+    ['proxy', 'mx', 10025],
+    ['anyone', 'egress', 10025],
+    ['store', 'egress', 10025],
+    ['mx', 'store', 10143],
+    ['proxy', 'store', 10024],
+    ['anyone', 'store', 10143],
+    ['submission', 'redis', 6379],
+    ['anyone', 'redis', 6379],
+    ['anyone', 'postgres', 6432],
+    ['mx', 'postgres', 5432],
+  ])('%s does not reach %s on %i', (from, to, port) => {
+    expect(allowed(from, to, port)).toBe(false);
+  });
+});
+
 describe.each(Object.entries({ DEFAULT_SPEC, FULL_SPEC }))("the images' templates with %s", (_, spec) => {
   const configs = () =>
     mailSystemObjects(sampleContext(spec, { templates: loadTemplates() })).filter((o) => o.kind === 'ConfigMap');
@@ -266,4 +323,13 @@ function hashes(all: KubernetesObject[]): Record<string, string | undefined> {
   return Object.fromEntries(
     workloads(all).map((w) => [w.metadata.name, w.spec.template.metadata?.annotations?.[RESTART_HASH]]),
   );
+}
+
+interface IngressRule {
+  ports: { port: number }[];
+  from?: { podSelector: { matchLabels: Record<string, string> } }[];
+}
+
+function isMatch(selector: Record<string, string>, labels: Record<string, string>): boolean {
+  return Object.entries(labels).every(([name, value]) => selector[name] === value);
 }
