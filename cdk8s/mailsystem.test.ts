@@ -236,7 +236,7 @@ describe('who may connect', () => {
     );
   }
 
-  it.each([
+  it.each<Flow>([
     ['anyone', 'mx', 25],
     ['anyone', 'submission', 587],
     ['anyone', 'submission', 465],
@@ -252,14 +252,14 @@ describe('who may connect', () => {
     ['mx', 'redis', 6379],
     ['egress', 'redis', 6379],
     ['operator', 'redis', 6379],
-    ...['mx', 'submission', 'egress', 'proxy', 'store', 'operator'].map((from) => [from, 'postgres', 6432] as const),
+    ...['mx', 'submission', 'egress', 'proxy', 'store', 'operator'].map((from): Flow => [from, 'postgres', 6432]),
     ['postgres', 'postgres', 5432],
     ['postgres', 'postgres', 8008],
   ])('%s reaches %s on %i', (from, to, port) => {
     expect(allowed(from, to, port)).toBe(true);
   });
 
-  it.each([
+  it.each<Flow>([
     ['anyone', 'mx', 10025],
     ['proxy', 'mx', 10025],
     ['anyone', 'egress', 10025],
@@ -324,6 +324,9 @@ function hashes(all: KubernetesObject[]): Record<string, string | undefined> {
     workloads(all).map((w) => [w.metadata.name, w.spec.template.metadata?.annotations?.[RESTART_HASH]]),
   );
 }
+
+/** Who, to whom, on which port. */
+type Flow = [from: string, to: string, port: number];
 
 interface IngressRule {
   ports: { port: number }[];
