@@ -110,6 +110,7 @@ async function reachableBinaries(root: string, account: Account): Promise<string
     for (const program of ['postgres', 'initdb']) {
       await chmod(join(copy, 'bin', program), 0o755);
     }
+    await run('chown', ['-R', `${account.uid}:${account.gid}`, copy]);
     return join(copy, 'bin');
   }
 }
@@ -138,12 +139,15 @@ async function put(site: Site, path: string, content: string): Promise<void> {
   }
 }
 
-/** The shell outlives us by a moment: when our end of its stdin closes, it stops the server and removes `$0`. */
+/**
+ * The shell outlives us by a moment: when our end of its stdin closes, it stops the server and removes `$0`. It is in a
+ * session of its own, so that a signal to our process group doesn't stop it before.
+ */
 const SUPERVISOR = '"$@" </dev/null & cat >/dev/null; kill -QUIT $!; wait $!; [ -z "$0" ] || rm -rf "$0"';
 
 async function start(site: Site, data: string, remove: string): Promise<TestPostgres> {
   const port = await freePort();
-  const options: SpawnOptions = { ...site.account, cwd: '/', stdio: ['pipe', 'ignore', 'pipe'] };
+  const options: SpawnOptions = { ...site.account, cwd: '/', detached: true, stdio: ['pipe', 'ignore', 'pipe'] };
   const command = [join(site.bin, 'postgres'), '-D', data, '-p', String(port)];
   const child = spawn('/bin/sh', ['-c', SUPERVISOR, remove, ...command], options);
   let log = '';
