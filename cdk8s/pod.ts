@@ -43,7 +43,7 @@ export interface Daemon {
   readonly cpu: string;
   readonly memory: string;
   readonly memoryLimit: string;
-  /** Seconds from the container's start after which it is killed when not yet alive; default 120. */
+  /** Seconds from the container's start after which it is killed when not yet alive; default 300 (slow disks, busy nodes). */
   readonly startSeconds?: number;
   /**
    * Seconds between readiness checks (default 15), and how many must fail in a row (default 2). A check starts a
@@ -185,7 +185,7 @@ function probes(daemon: Daemon): Pick<V1Container, 'startupProbe' | 'livenessPro
   });
   const ready = daemon.ready ?? { seconds: 15, failures: 2 };
   return {
-    startupProbe: check('live', 2, Math.ceil((daemon.startSeconds ?? 120) / 2)),
+    startupProbe: check('live', 2, Math.ceil((daemon.startSeconds ?? 300) / 2)),
     // A daemon that dies is restarted at once; this is for one that hangs.
     livenessProbe: check('live', 60, 3),
     readinessProbe: check('ready', ready.seconds, ready.failures),
