@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type ApplySetOptions, type ApplySetResult, applySet, inventoryLabel, liveFromApi } from './apply.js';
 import { type Client, createClient } from './client.js';
-import { builtin, type KubeObject } from './object.js';
+import { builtin, type KubeObject, type ResourceType } from './object.js';
 import { type FaultProxy, startProxy } from './testing/proxy.js';
 import { createNamespace, installCrd, sharedApiServer, sharedClient } from './testing/shared.js';
 import { type Widget, widget, widgetCrd, widgets } from './testing/widget.js';
@@ -217,6 +217,19 @@ describe('pruning', () => {
     expect(result.retained.sort()).toEqual([`PersistentVolumeClaim ${namespace}/data`, `Secret ${namespace}/old`]);
     expect((await apply([configMap('keep')], { allowPrune: ['Secret'] })).pruned).toEqual([`Secret ${namespace}/old`]);
     expect(await direct.find(builtin.persistentVolumeClaim, { namespace, name: 'data' })).toBeDefined();
+  });
+
+  it('does not delete an object that was made anew since the cache last heard of it', async () => {
+    await apply([configMap('again')]);
+    const live = liveFromApi(client);
+    const stale = await live.list(builtin.configMap, namespace, 'set');
+    await direct.delete(builtin.configMap, { namespace, name: 'again' });
+    await apply([configMap('again')]);
+    const list = async (type: ResourceType) => (type.kind === 'ConfigMap' ? stale : []);
+    const result = await apply([], { live: { ...live, list } });
+    expect(result.pruned).toEqual([]);
+    expect(result.errors).toMatchObject([{ status: 409 }]);
+    expect(await direct.find(builtin.configMap, { namespace, name: 'again' })).toBeDefined();
   });
 
   it('does not touch other inventories, other owners, or anything at all after a failure', async () => {
