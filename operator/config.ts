@@ -36,16 +36,24 @@ export interface OperatorConfig {
 export function readConfig(env: NodeJS.ProcessEnv, resolvConf = '/etc/resolv.conf'): OperatorConfig {
   const result = environment.safeParse(env);
   if (!result.success) {
-    throw new Error(`environment: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
+    throw new Error(
+      `environment: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
+    );
   }
   const values = result.data;
   return {
     podName: values.POD_NAME,
     podNamespace: values.POD_NAMESPACE,
-    images: { prefix: values.POSTHORN_IMAGE_PREFIX, tag: values.POSTHORN_IMAGE_TAG, pullPolicy: values.POSTHORN_IMAGE_PULL_POLICY },
+    images: {
+      prefix: values.POSTHORN_IMAGE_PREFIX,
+      tag: values.POSTHORN_IMAGE_TAG,
+      pullPolicy: values.POSTHORN_IMAGE_PULL_POLICY,
+    },
     clusterDomain: values.POSTHORN_CLUSTER_DOMAIN,
     clusterDns: values.POSTHORN_CLUSTER_DNS ?? nameServer(readFileSync(resolvConf, 'utf8')),
-    watchNamespaces: values.POSTHORN_WATCH_NAMESPACES.split(',').map((name) => name.trim()).filter((name) => name !== ''),
+    watchNamespaces: values.POSTHORN_WATCH_NAMESPACES.split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== ''),
     logLevel: values.POSTHORN_LOG_LEVEL,
     metricsPort: values.POSTHORN_METRICS_PORT,
   };

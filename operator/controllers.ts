@@ -2,7 +2,8 @@ import type { Mailbox } from '../crds/mailbox.js';
 import type { MailDomain } from '../crds/maildomain.js';
 import type { MailSystem } from '../crds/mailsystem.js';
 import type { OperatorConfig } from './config.js';
-import { enqueueDomain, mailboxIndexes, runMailboxController } from './mailbox/controller.js';
+import { mailboxIndexes, runMailboxController } from './mailbox/controller.js';
+import { enqueueDomain } from './mailbox/dependencies.js';
 import { compareInventory } from './mailbox/inventory.js';
 import { createHostingView, mailDomainIndexes, mailSystemIndexes } from './maildomain/controller.js';
 import { domainOf } from './maildomain/hosting.js';
@@ -41,7 +42,14 @@ export interface Controllers {
 }
 
 /** The controllers of all kinds for one namespace, or for all of them; everything they share is in their caches. */
-export async function startControllers({ namespace, client, config, events, log, metrics }: ControllersOptions): Promise<Controllers> {
+export async function startControllers({
+  namespace,
+  client,
+  config,
+  events,
+  log,
+  metrics,
+}: ControllersOptions): Promise<Controllers> {
   const informer = <T extends KubeObject>(type: ResourceType, options: Partial<InformerOptions<T>> = {}): Informer<T> =>
     createInformer<T>({ client, type, namespace, log, metrics, ...options });
   const children = { labelSelector: 'app.kubernetes.io/name=posthorn', indexes: { [bySystem]: systemOfChild } };
@@ -55,7 +63,17 @@ export async function startControllers({ namespace, client, config, events, log,
   const deployments = informer<WorkloadObject>(builtin.deployment, children);
   const pods = informer<PodObject>(builtin.pod, { ...children, transform: trimPod });
   const services = informer<ServiceObject>(builtin.service, children);
-  const informers: Informer<never>[] = [mailSystems, domains, mailboxes, secrets, dkimSecrets, statefulSets, deployments, pods, services] as never[];
+  const informers: Informer<never>[] = [
+    mailSystems,
+    domains,
+    mailboxes,
+    secrets,
+    dkimSecrets,
+    statefulSets,
+    deployments,
+    pods,
+    services,
+  ] as never[];
 
   const systems = createSystems();
   const hosting = createHostingView(mailSystems.cache, domains.cache);
@@ -101,7 +119,6 @@ export async function startControllers({ namespace, client, config, events, log,
   const mailboxController = runMailboxController({
     client,
     mailboxes,
-    domains,
     secrets,
     hosting: hosting.domain,
     systems,
@@ -136,7 +153,15 @@ export async function startControllers({ namespace, client, config, events, log,
       ),
   });
 
-  wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, onDomain: (ns, domain) => enqueueDomain(mailboxController.deps, ns, domain) });
+  wire({
+    mailSystems,
+    domains,
+    mailboxes,
+    dkimSecrets,
+    queues,
+    systems,
+    onDomain: (ns, domain) => enqueueDomain(mailboxController.deps, ns, domain),
+  });
   for (const child of [statefulSets, deployments, pods, services] as Informer<KubeObject>[]) {
     child.onEvent(({ object, initial }) => {
       if (!initial) for (const key of systemOfChild(object)) queues.system.add(key);
@@ -147,7 +172,9 @@ export async function startControllers({ namespace, client, config, events, log,
 
   const inventory = setInterval(() => {
     for (const system of systems.all()) {
-      compareInventory(mailboxController.deps, system).catch((err: unknown) => log.warn({ system: system.key, err }, 'comparing the directory failed'));
+      compareInventory(mailboxController.deps, system).catch((err: unknown) =>
+        log.warn({ system: system.key, err }, 'comparing the directory failed'),
+      );
     }
   }, INVENTORY_MS);
 
@@ -178,26 +205,28 @@ interface Wiring {
 
 /** Which event makes which object be looked at again. */
 function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, onDomain }: Wiring): void {
-  const domainsOf = (namespace: string | undefined) => {
-    for (const key of domains.cache.keysByIndex('namespace', namespace ?? '')) queues.domain.add(key);
+  const addAll = (queue: Queue, keys: ReadonlySet<string>): void => {
+    for (const key of keys) queue.add(key);
   };
-  mailSystems.onEvent(({ type, object, previous, initial }) => {
+  const domainsOf = (namespace = '') => addAll(queues.domain, domains.cache.keysByIndex('namespace', namespace));
+  const systemsOf = (namespace = '') => addAll(queues.system, mailSystems.cache.keysByIndex('namespace', namespace));
+
+  mailSystems.onEvent(({ object, previous, initial }) => {
     queues.system.add(keyOf(object), { background: initial });
-    if (type !== 'updated' || previous?.metadata.generation !== object.metadata.generation) domainsOf(object.metadata.namespace);
+    if (isNewGeneration(object, previous)) domainsOf(object.metadata.namespace);
   });
   domains.onEvent(({ type, object, previous, initial }) => {
     queues.domain.add(keyOf(object), { background: initial });
-    if (type === 'updated' && previous?.metadata.generation === object.metadata.generation) return;
-    // Rivals for the same domain, the mailboxes in it, and a MailSystem that waits to be deleted.
+    if (type === 'updated' && !isNewGeneration(object, previous)) return;
+    // Rivals for the same domain, a MailSystem that waits to be deleted, and the mailboxes in the domain.
     domainsOf(object.metadata.namespace);
-    const domain = domainOf(object);
-    if (domain !== undefined && !initial) onDomain(object.metadata.namespace ?? '', domain);
-    if (type === 'deleted') for (const key of mailSystems.cache.keysByIndex('namespace', object.metadata.namespace ?? '')) queues.system.add(key);
+    if (type === 'deleted') systemsOf(object.metadata.namespace);
+    if (!initial) onDomain(object.metadata.namespace ?? '', domainOf(object) ?? '');
   });
   mailboxes.onEvent(({ type, object }) => {
     if (type !== 'deleted') return;
     const domain = object.spec.address.slice(object.spec.address.lastIndexOf('@') + 1).toLowerCase();
-    for (const key of domains.cache.keysByIndex('domain', `${object.metadata.namespace}/${domain}`)) queues.domain.add(key);
+    addAll(queues.domain, domains.cache.keysByIndex('domain', `${object.metadata.namespace}/${domain}`));
   });
   dkimSecrets.onEvent(({ object, initial }) => {
     if (!initial) domainsOf(object.metadata.namespace);
@@ -205,9 +234,20 @@ function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, o
   systems.onAttach((system) => domainsOf(system.namespace));
 }
 
-function usedBy(systemKey: string, hosted: readonly MailDomain[], mailboxes: Informer<Mailbox>): { domains: number; mailboxes: number } {
+/** Whether the specification has changed, or the object has come or gone. */
+function isNewGeneration(object: KubeObject, previous: KubeObject | undefined): boolean {
+  return previous?.metadata.generation !== object.metadata.generation;
+}
+
+function usedBy(
+  systemKey: string,
+  hosted: readonly MailDomain[],
+  mailboxes: Informer<Mailbox>,
+): { domains: number; mailboxes: number } {
   const namespace = systemKey.slice(0, systemKey.indexOf('/'));
-  const keys = new Set(hosted.flatMap((object) => [...mailboxes.cache.keysByIndex('domain', `${namespace}/${domainOf(object)}`)]));
+  const keys = new Set(
+    hosted.flatMap((object) => [...mailboxes.cache.keysByIndex('domain', `${namespace}/${domainOf(object)}`)]),
+  );
   return { domains: hosted.length, mailboxes: keys.size };
 }
 

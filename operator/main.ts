@@ -1,5 +1,5 @@
 import { readConfig } from './config.js';
-import { startControllers, type Controllers } from './controllers.js';
+import { type Controllers, startControllers } from './controllers.js';
 import { createClient } from './runtime/client.js';
 import { createEventRecorder } from './runtime/events.js';
 import { loadConnection } from './runtime/kubeconfig.js';
@@ -23,7 +23,9 @@ async function main(): Promise<void> {
 
   const running: Controllers[] = [];
   let leading = false;
-  const ready = { synced: () => !leading || (running.length > 0 && running.every((controllers) => controllers.hasSynced())) };
+  const ready = {
+    synced: () => !leading || (running.length > 0 && running.every((controllers) => controllers.hasSynced())),
+  };
   const server = await startServer({ port: config.metricsPort, metrics, ready });
   stop.onStop('server', server.close);
 

@@ -1,8 +1,6 @@
+import type { MailboxInventory } from '../directory/rows.js';
 import type { AttachedSystem } from '../systems.js';
-import type { MailboxDependencies } from './controller.js';
-
-/** What the directories are known to have: uuid → source of the password in effect (null: none). */
-export type Known = Map<string, string | null>;
+import type { MailboxDependencies } from './dependencies.js';
 
 /**
  * Compares a directory with the Mailboxes that exist: after a restart, or when a directory becomes reachable. Learns
@@ -12,20 +10,23 @@ export type Known = Map<string, string | null>;
 export async function compareInventory(deps: MailboxDependencies, system: AttachedSystem): Promise<void> {
   await deps.mailboxes.synced;
   for await (const page of system.directory.listMailboxes()) {
-    for (const row of page) {
-      deps.known.set(row.uuid, row.passwordSource);
-      if (row.object.namespace !== system.namespace) continue;
-      if (deps.mailboxes.cache.keysByIndex('uid', row.object.uid).size > 0) continue;
-      const key = `${row.object.namespace}/${row.object.name}`;
-      deps.gone.set(key, [
-        ...(deps.gone.get(key) ?? []),
-        { uuid: row.uuid, objectUid: row.object.uid, addresses: [], system: system.key },
-      ]);
-      deps.queue.add(key);
-    }
+    for (const row of page) deps.known.set(row.uuid, row.passwordSource);
+    for (const row of page.filter((candidate) => isOrphan(deps, system, candidate))) tombstoneLater(deps, system, row);
   }
-  for (const key of deps.mailboxes.cache.keys()) {
-    if (deps.mailboxes.cache.get(key)?.metadata.namespace === system.namespace)
-      deps.queue.add(key, { background: true });
-  }
+  for (const key of keysInNamespace(deps, system.namespace)) deps.queue.add(key, { background: true });
+}
+
+function isOrphan(deps: MailboxDependencies, system: AttachedSystem, { object }: MailboxInventory): boolean {
+  return object.namespace === system.namespace && deps.mailboxes.cache.keysByIndex('uid', object.uid).size === 0;
+}
+
+function tombstoneLater(deps: MailboxDependencies, system: AttachedSystem, row: MailboxInventory): void {
+  const key = `${row.object.namespace}/${row.object.name}`;
+  const entry = { uuid: row.uuid, objectUid: row.object.uid, addresses: [], system: system.key };
+  deps.gone.set(key, [...(deps.gone.get(key) ?? []), entry]);
+  deps.queue.add(key);
+}
+
+function keysInNamespace({ mailboxes }: MailboxDependencies, namespace: string): string[] {
+  return [...mailboxes.cache.keys()].filter((key) => mailboxes.cache.get(key)?.metadata.namespace === namespace);
 }

@@ -39,14 +39,7 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
     const secret = await client.find<Secret>(builtin.secret, { namespace, name });
     const encoded = secret?.data?.[key];
     if (secret === undefined) return notFound(namespace, name);
-    if (encoded === undefined) {
-      const keys = Object.keys(secret.data ?? {});
-      const has = keys.length === 0 ? 'it is empty' : `it has ${keys.join(', ')}`;
-      return {
-        reason: 'KeyNotFound',
-        message: `Secret ${namespace}/${name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.`,
-      };
-    }
+    if (encoded === undefined) return keyNotFound(secret, key);
     const source = passwordSource({ ...versionOf(secret), key });
     try {
       return { hash: await preparePassword(Buffer.from(encoded, 'base64')), source };
@@ -88,6 +81,13 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
 
 function versionOf({ metadata }: Pick<KubeObject, 'metadata'>): { uid: string; resourceVersion: string } {
   return { uid: metadata.uid ?? '', resourceVersion: metadata.resourceVersion ?? '' };
+}
+
+function keyNotFound({ metadata, data = {} }: Secret, key: string): PasswordProblem {
+  const keys = Object.keys(data);
+  const has = keys.length === 0 ? 'it is empty' : `it has ${keys.join(', ')}`;
+  const message = `Secret ${metadata.namespace}/${metadata.name} has no key ${key} (${has}): add it, or name another in spec.passwordSecretRef.key.`;
+  return { reason: 'KeyNotFound', message };
 }
 
 function notFound(namespace: string, name: string): PasswordProblem {

@@ -3,30 +3,20 @@ import type { Mailbox } from '../../crds/mailbox.js';
 import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
 import type { MailboxOutcome, MailboxRow } from '../directory/rows.js';
-import { setConditions, writeStatus } from '../runtime/conditions.js';
 import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
-import { mailboxType } from '../types.js';
-import { enqueueClaimants, type GoneMailbox, type MailboxDependencies } from './controller.js';
-import { claimedAddresses, type DesiredMailbox, desiredMailbox, type Problem, uuidOf } from './desired.js';
+import { enqueueClaimants, type GoneMailbox, type MailboxDependencies } from './dependencies.js';
+import { claimedAddresses, desiredMailbox, uuidOf } from './desired.js';
 import type { PasswordPlan } from './password.js';
 import { placeMailbox } from './placement.js';
-import { type MailboxObservation, mailboxStatus } from './status.js';
+import { type Plan, report } from './report.js';
 
 /** How long a batch waits for the directory's replicas before it says that it waits. */
 const REPLAY_WAIT_MS = 1_000;
 const REPLAY_POLL_MS = 20;
-const RETRY_MS = 1_000;
+const DETACHED_RETRY_MS = 5_000;
 /** While a new MailSystem starts, its Mailboxes say nothing for so long. */
 const QUIET_MS = 15_000;
-
-interface Plan {
-  key: string;
-  object: Mailbox;
-  desired?: DesiredMailbox | undefined;
-  problems: readonly Problem[];
-  password: PasswordPlan;
-}
 
 /** Brings many Mailboxes to their directories: one statement per MailSystem, then a status write for each that changed. */
 export async function reconcileMailboxes(
@@ -173,136 +163,38 @@ async function adoptableOf(
   return found;
 }
 
-interface Findings {
-  outcomes?: ReadonlyMap<string, MailboxOutcome>;
-  lagging?: readonly string[];
-  unavailable?: string;
-  adoptable?: ReadonlyMap<string, string[]>;
+interface Gone {
+  key: string;
+  entry: GoneMailbox;
 }
 
-async function report(
-  deps: MailboxDependencies,
-  plans: readonly Plan[],
-  results: Map<string, Result>,
-  findings: Findings,
-): Promise<void> {
-  await Promise.all(
-    plans.map(async (plan) => {
-      try {
-        await writeOne(deps, plan, results, findings);
-      } catch (error) {
-        results.set(plan.key, { error });
-      }
-    }),
-  );
-}
-
-async function writeOne(
-  deps: MailboxDependencies,
-  plan: Plan,
-  results: Map<string, Result>,
-  findings: Findings,
-): Promise<void> {
-  const { key, object, desired, problems } = plan;
-  const outcome = findings.outcomes?.get(key);
-  // A mailbox that was Ready and needed no write stays Ready, even if a replica is behind on something else.
-  const lagging = outcome?.result === 'unchanged' && wasReady(object) ? [] : (findings.lagging ?? []);
-  const observation: MailboxObservation = {
-    problems,
-    outcome,
-    lagging,
-    unavailable: findings.unavailable,
-    password: passwordState(plan.password),
-    adoptable: findings.adoptable?.get(key),
-    address: desired?.address ?? object.spec.address,
-    quota: object.spec.quota,
-  };
-  if (outcome?.result === 'refused' || lagging.length > 0) results.set(key, { requeueAfterMs: retryMs(outcome) });
-  const { conditions, detail } = mailboxStatus(observation);
-  const status = {
-    ...object.status,
-    observedGeneration: object.metadata.generation ?? 0,
-    conditions: setConditions(object.status?.conditions, keepAdoptionNotice(object, outcome, conditions), {
-      generation: object.metadata.generation,
-      now: deps.now().toISOString(),
-    }),
-    ...(outcome !== undefined && outcome.result !== 'refused' && desired !== undefined
-      ? { address: desired.address, uuid: desired.uuid, shard: outcome.shard }
-      : {}),
-    detail,
-  };
-  const written = await writeStatus({
-    client: deps.client,
-    type: mailboxType,
-    object,
-    status,
-    fieldManager: 'posthorn-mailbox',
-  });
-  if (written) deps.mailboxes.observe(written as Mailbox);
-  announce(deps, object, conditions[0]);
-}
-
-/** Said once, when the mailbox was made; it must not flip back and forth with every look. */
-function keepAdoptionNotice<T extends { type: string; status: string; reason: string; message: string }>(
-  object: Mailbox,
-  outcome: MailboxOutcome | undefined,
-  conditions: T[],
-): T[] {
-  const before = object.status?.conditions?.find((c) => c.type === 'Ready');
-  if (outcome?.result !== 'unchanged' || before?.status !== 'True' || !before.message.includes('spec.adopt'))
-    return conditions;
-  return conditions.map((c) => (c.type === 'Ready' && c.status === 'True' ? { ...c, message: before.message } : c));
-}
-
-function announce(
-  deps: MailboxDependencies,
-  object: Mailbox,
-  ready: { status: string; reason: string; message: string } | undefined,
-): void {
-  const before = object.status?.conditions?.find((c) => c.type === 'Ready');
-  if (ready === undefined || ready.status === 'True' || ready.reason === 'WaitingForReplicas') return;
-  if (before?.reason === ready.reason && before.message === ready.message) return;
-  deps.events.emit(object, { type: 'Warning', reason: ready.reason, message: ready.message });
-}
-
-function wasReady(object: Mailbox): boolean {
-  return (
-    object.status?.observedGeneration === object.metadata.generation &&
-    object.status?.conditions?.find((c) => c.type === 'Provisioned')?.status === 'True'
-  );
-}
-
-function retryMs(outcome: MailboxOutcome | undefined): number {
-  // A conflict or a wrong adopt ends with an event; the look every minute is only a safety net.
-  return outcome?.reason === 'AddressConflict' || outcome?.reason === 'NotAdoptable' ? 60_000 : RETRY_MS;
-}
-
-function passwordState(plan: PasswordPlan): MailboxObservation['password'] {
-  if (plan.kind === 'problem') return plan.problem;
-  return plan.kind === 'none' ? 'none' : 'set';
-}
-
+/** Objects that are gone: their addresses become free, their mail is kept or marked for removal. */
 async function tombstoneGone(
   deps: MailboxDependencies,
   keys: readonly string[],
   results: Map<string, Result>,
 ): Promise<void> {
-  const gone = keys.flatMap((key) => (deps.gone.get(key) ?? []).map((entry) => ({ key, entry })));
+  const gone: Gone[] = keys.flatMap((key) => (deps.gone.get(key) ?? []).map((entry) => ({ key, entry })));
   for (const [systemKey, group] of groupBy(gone, ({ entry }) => entry.system)) {
-    const system = systemKey === undefined ? undefined : deps.systems.get(systemKey);
-    if (systemKey === undefined) {
+    if (await tombstoneGroup(deps, systemKey, group)) {
       for (const { key, entry } of group) forget(deps, key, entry);
-      continue;
+    } else {
+      for (const { key } of group) results.set(key, { requeueAfterMs: DETACHED_RETRY_MS });
     }
-    if (system === undefined) {
-      for (const { key } of group) results.set(key, { requeueAfterMs: 5_000 });
-      continue;
-    }
-    await system.directory.tombstoneMailboxes(
-      group.map(({ entry }) => ({ uuid: entry.uuid, objectUid: entry.objectUid })),
-    );
-    for (const { key, entry } of group) forget(deps, key, entry);
   }
+}
+
+/** @returns whether it is done; a group without a system never reached a directory */
+async function tombstoneGroup(
+  deps: MailboxDependencies,
+  systemKey: string | undefined,
+  group: readonly Gone[],
+): Promise<boolean> {
+  if (systemKey === undefined) return true;
+  const system = deps.systems.get(systemKey);
+  if (system === undefined) return false;
+  await system.directory.tombstoneMailboxes(group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid })));
+  return true;
 }
 
 function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): void {

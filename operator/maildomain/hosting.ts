@@ -25,15 +25,24 @@ export function hostingOf(object: MailDomain, { systems, claimants }: HostingCon
   const [system] = candidates;
   if (system === undefined) {
     const what = wanted === undefined ? 'no MailSystem' : `no MailSystem ${wanted}`;
-    return { reason: 'SystemNotFound', message: `There is ${what} in namespace ${namespace}: create it${wanted === undefined ? '' : ', or correct spec.system'}.` };
+    return {
+      reason: 'SystemNotFound',
+      message: `There is ${what} in namespace ${namespace}: create it${wanted === undefined ? '' : ', or correct spec.system'}.`,
+    };
   }
   if (candidates.length > 1) {
     const names = candidates.map((s) => s.metadata.name).sort();
-    return { reason: 'AmbiguousSystem', message: `Namespace ${namespace} has several MailSystems (${names.join(', ')}): say which in spec.system.` };
+    return {
+      reason: 'AmbiguousSystem',
+      message: `Namespace ${namespace} has several MailSystems (${names.join(', ')}): say which in spec.system.`,
+    };
   }
   const owner = losesTo(object, claimants(spec.domain));
   if (owner !== undefined) {
-    return { reason: 'DomainConflict', message: `${spec.domain} is declared by MailDomain ${owner.metadata.name}, which is older: delete this one or that one.` };
+    return {
+      reason: 'DomainConflict',
+      message: `${spec.domain} is declared by MailDomain ${owner.metadata.name}, which is older: delete this one or that one.`,
+    };
   }
   return { system: `${namespace}/${system.metadata.name}`, spec };
 }

@@ -8,7 +8,7 @@ import type { Informer } from '../runtime/informer.js';
 import type { Log } from '../runtime/log.js';
 import { refOf } from '../runtime/object.js';
 import { ensureDkimKey, type KeyStore } from '../signing/ensure.js';
-import type { DkimKey } from '../signing/secret.js';
+import type { DkimKey, Secret } from '../signing/secret.js';
 import { DEFAULT_SELECTOR, syncSigning } from '../signing/sync.js';
 import type { AttachedSystem, Systems } from '../systems.js';
 import { mailDomainType } from '../types.js';
@@ -22,7 +22,7 @@ export const inUseFinalizer = 'posthorn.dev/in-use';
 export interface MailDomainDependencies {
   keys: KeyStore;
   domains: Informer<MailDomain>;
-  dkimSecrets: CacheReader<import('../signing/secret.js').Secret>;
+  dkimSecrets: CacheReader<Secret>;
   hosting: (object: MailDomain) => Hosting;
   /** MailDomains that a MailSystem hosts. */
   hosted: (systemKey: string) => readonly MailDomain[];
@@ -35,6 +35,8 @@ export interface MailDomainDependencies {
   log: Log;
   now: () => Date;
 }
+
+type Hosted = Extract<Hosting, { system: string }>;
 
 const REPLAY_RETRY_MS = 1_000;
 const IN_USE_RETRY_MS = 30_000;
@@ -50,6 +52,10 @@ export async function reconcileMailDomain(deps: MailDomainDependencies, key: str
     await writeDomainStatus(deps, object, notHosted(hosting), undefined);
     return {};
   }
+  return reconcileHosted(deps, object, hosting);
+}
+
+async function reconcileHosted(deps: MailDomainDependencies, object: MailDomain, hosting: Hosted): Promise<Result> {
   const { domain } = hosting.spec;
   const mailboxes = deps.mailboxesIn(object.metadata.namespace ?? '', domain).size;
   const deleting = object.metadata.deletionTimestamp !== undefined;
@@ -59,21 +65,27 @@ export async function reconcileMailDomain(deps: MailDomainDependencies, key: str
 
   const dkim = await signingState(deps, object, hosting.spec, system);
   const directory = await directoryState(deps, object, domain, dkim, system);
-  const name = hosting.system.slice(hosting.system.indexOf('/') + 1);
-  await writeDomainStatus(
-    deps,
-    object,
-    {
-      system: { ok: true, name },
-      dkim: dkim.state,
-      directory: directory.state,
-      records: system === undefined ? [] : expectedRecords({ domain, hostname: system.spec.hostname, dkim: dkim.key, postmaster: system.spec.postmaster }),
-      mailboxes,
-      deleting,
-    },
-    domain,
-  );
-  return { requeueAfterMs: directory.retryMs ?? (deleting ? IN_USE_RETRY_MS : undefined), error: dkim.error ?? directory.error };
+  const observation: DomainObservation = {
+    system: { ok: true, name: hosting.system.slice(hosting.system.indexOf('/') + 1) },
+    dkim: dkim.state,
+    directory: directory.state,
+    records: recordsOf(domain, system, dkim.key),
+    mailboxes,
+    deleting,
+  };
+  await writeDomainStatus(deps, object, observation, domain);
+  const wait = deleting ? IN_USE_RETRY_MS : undefined;
+  return { requeueAfterMs: directory.retryMs ?? wait, error: dkim.error ?? directory.error };
+}
+
+function recordsOf(
+  domain: string,
+  system: AttachedSystem | undefined,
+  dkim: DkimKey | undefined,
+): DomainObservation['records'] {
+  if (system === undefined) return [];
+  const { hostname, postmaster } = system.spec;
+  return expectedRecords({ domain, hostname, dkim, postmaster });
 }
 
 interface Step {
@@ -84,10 +96,14 @@ interface Step {
 async function signingState(
   deps: MailDomainDependencies,
   object: MailDomain,
-  spec: Extract<Hosting, { system: string }>['spec'],
+  spec: Hosted['spec'],
   system: AttachedSystem | undefined,
 ): Promise<Step & { key?: DkimKey; state: DomainObservation['dkim'] }> {
-  const wanted = { domain: spec.domain, selector: spec.dkim.selector ?? DEFAULT_SELECTOR, algorithm: spec.dkim.algorithm };
+  const wanted = {
+    domain: spec.domain,
+    selector: spec.dkim.selector ?? DEFAULT_SELECTOR,
+    algorithm: spec.dkim.algorithm,
+  };
   let key: DkimKey;
   try {
     key = await ensureDkimKey(deps.keys, object.metadata.namespace ?? '', wanted);
@@ -104,7 +120,10 @@ async function signingState(
   }
 }
 
-const waiting = { reason: 'SystemNotReady', message: 'The MailSystem is still starting; its conditions tell what it waits for.' };
+const waiting = {
+  reason: 'SystemNotReady',
+  message: 'The MailSystem is still starting; its conditions tell what it waits for.',
+};
 
 async function directoryState(
   deps: MailDomainDependencies,
@@ -114,7 +133,8 @@ async function directoryState(
   system: AttachedSystem | undefined,
 ): Promise<Step & { state: DomainObservation['directory'] }> {
   if (system === undefined) return { state: { ok: false, ...waiting }, retryMs: WAIT_FOR_SYSTEM_MS };
-  if (!dkim.state.ok) return { state: { ok: false, reason: 'WaitingForKey', message: 'The domain is accepted once its key is loaded.' } };
+  if (!dkim.state.ok)
+    return { state: { ok: false, reason: 'WaitingForKey', message: 'The domain is accepted once its key is loaded.' } };
   const { uid = '', namespace = '', name } = object.metadata;
   try {
     const row = { domain, object: { uid, namespace, name }, dkimSelector: dkim.state.selector };
@@ -144,11 +164,20 @@ function notHosted(hosting: Extract<Hosting, { reason: string }>): DomainObserva
 async function ensureFinalizer(deps: MailDomainDependencies, object: MailDomain): Promise<void> {
   const present = object.metadata.finalizers ?? [];
   if (present.includes(inUseFinalizer)) return;
-  const patch = { metadata: { finalizers: [...present, inUseFinalizer], resourceVersion: object.metadata.resourceVersion } };
-  deps.domains.observe(await deps.keys.client.patchMerge(mailDomainType, refOf(object), patch, { fieldManager: 'posthorn-maildomain' }));
+  const patch = {
+    metadata: { finalizers: [...present, inUseFinalizer], resourceVersion: object.metadata.resourceVersion },
+  };
+  deps.domains.observe(
+    await deps.keys.client.patchMerge(mailDomainType, refOf(object), patch, { fieldManager: 'posthorn-maildomain' }),
+  );
 }
 
-async function remove(deps: MailDomainDependencies, object: MailDomain, domain: string, system: AttachedSystem | undefined): Promise<Result> {
+async function remove(
+  deps: MailDomainDependencies,
+  object: MailDomain,
+  domain: string,
+  system: AttachedSystem | undefined,
+): Promise<Result> {
   if (system !== undefined) {
     const { value } = await system.directory.removeDomains([{ domain, objectUid: object.metadata.uid ?? '' }]);
     if (value.inUse.includes(domain)) return { requeueAfterMs: REPLAY_RETRY_MS };
@@ -162,7 +191,10 @@ async function release(deps: MailDomainDependencies, object: MailDomain): Promis
   const present = object.metadata.finalizers ?? [];
   if (!present.includes(inUseFinalizer)) return {};
   const patch = {
-    metadata: { finalizers: present.filter((name) => name !== inUseFinalizer), resourceVersion: object.metadata.resourceVersion },
+    metadata: {
+      finalizers: present.filter((name) => name !== inUseFinalizer),
+      resourceVersion: object.metadata.resourceVersion,
+    },
   };
   await deps.keys.client.patchMerge(mailDomainType, refOf(object), patch, { fieldManager: 'posthorn-maildomain' });
   return {};
@@ -185,7 +217,13 @@ async function writeDomainStatus(
     ...(observation.records.length === 0 ? {} : { records: [...observation.records] }),
     detail,
   };
-  const written = await writeStatus({ client: deps.keys.client, type: mailDomainType, object, status, fieldManager: 'posthorn-maildomain' });
+  const written = await writeStatus({
+    client: deps.keys.client,
+    type: mailDomainType,
+    object,
+    status,
+    fieldManager: 'posthorn-maildomain',
+  });
   if (written) deps.domains.observe(written as MailDomain);
   const [ready] = conditions;
   const before = object.status?.conditions?.find((c) => c.type === 'Ready');

@@ -24,7 +24,12 @@ export function expectedRecords({ domain, hostname, dkim, postmaster }: DomainFa
   const reports = postmaster === undefined ? '' : `; rua=mailto:${postmaster}`;
   return [
     { name: domain, type: 'MX', value: `10 ${hostname}.`, purpose: 'where mail for the domain is delivered' },
-    { name: domain, type: 'TXT', value: quoted(`v=spf1 a:${hostname} mx -all`), purpose: 'SPF: which hosts send for the domain' },
+    {
+      name: domain,
+      type: 'TXT',
+      value: quoted(`v=spf1 a:${hostname} mx -all`),
+      purpose: 'SPF: which hosts send for the domain',
+    },
     ...(dkim === undefined
       ? []
       : [

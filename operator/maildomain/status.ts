@@ -18,14 +18,31 @@ export interface DomainObservation {
 export function domainStatus(observation: DomainObservation): { conditions: Verdict[]; detail: string } {
   const { system, dkim, directory, records, mailboxes, deleting } = observation;
   const parts: Verdict[] = [
-    verdict('SystemReady', system.ok ? { reason: 'Found', message: `Served by MailSystem ${system.name}.` } : system, system.ok),
-    verdict('DKIMReady', dkim.ok ? { reason: 'KeyLoaded', message: `Outgoing mail is signed with selector ${dkim.selector}.` } : dkim, dkim.ok),
-    verdict('Provisioned', directory.ok ? { reason: 'Provisioned', message: 'The mx accepts mail for the domain.' } : directory, directory.ok),
+    verdict(
+      'SystemReady',
+      system.ok ? { reason: 'Found', message: `Served by MailSystem ${system.name}.` } : system,
+      system.ok,
+    ),
+    verdict(
+      'DKIMReady',
+      dkim.ok ? { reason: 'KeyLoaded', message: `Outgoing mail is signed with selector ${dkim.selector}.` } : dkim,
+      dkim.ok,
+    ),
+    verdict(
+      'Provisioned',
+      directory.ok ? { reason: 'Provisioned', message: 'The mx accepts mail for the domain.' } : directory,
+      directory.ok,
+    ),
   ];
   const bad = parts.find((part) => part.status !== 'True');
   const ready: Verdict =
     bad === undefined
-      ? { type: 'Ready', status: 'True', reason: 'Working', message: `Enter the ${records.length} records in status.records in the DNS, if they are not there.` }
+      ? {
+          type: 'Ready',
+          status: 'True',
+          reason: 'Working',
+          message: `Enter the ${records.length} records in status.records in the DNS, if they are not there.`,
+        }
       : { ...bad, type: 'Ready' };
   const conditions = deleting ? [ready, ...parts, inUse(mailboxes)] : [ready, ...parts];
   return { conditions, detail: detailOf(observation, bad) };

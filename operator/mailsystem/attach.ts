@@ -7,7 +7,7 @@ import { redisSigningCache } from '../signing/redis.js';
 import { DEFAULT_SELECTOR } from '../signing/sync.js';
 import type { AttachedSystem } from '../systems.js';
 import type { Certificates } from './certificates.js';
-import type { MailSystemDependencies } from './reconcile.js';
+import type { MailSystemDependencies } from './dependencies.js';
 import type { Verdict } from './status.js';
 
 const POOLER_PORT = 6432;
@@ -28,30 +28,22 @@ interface Input {
 export async function attachDirectory(deps: MailSystemDependencies, input: Input): Promise<Verdict[]> {
   const { key, spec } = input;
   const before = deps.systems.get(key);
-  const kept = before !== undefined && before.certificate === input.certificates.operator.cert;
-  const system = kept ? before : connect(deps, input);
-  try {
-    await prepareDirectory(system.directory, deps, input);
-  } catch (error) {
-    if (!kept) close(system);
-    if (!(error instanceof DirectoryUnavailable))
-      deps.log.error({ system: key, err: error }, 'the directory refused its schema, shards or settings');
+  // A renewed certificate means to connect anew.
+  const kept = before?.certificate === input.certificates.operator.cert ? before : undefined;
+  const system = kept ?? connect(deps, input);
+  const problem = await prepareDirectory(system.directory, deps, input);
+  if (problem !== undefined) {
+    if (kept === undefined) close(system);
     return [
-      { type: 'DirectoryReady', status: 'False', reason: 'DirectoryUnavailable', message: (error as Error).message },
+      { type: 'DirectoryReady', status: 'False', reason: 'DirectoryUnavailable', message: problem },
       signingUnknown,
     ];
   }
-  if (!kept || JSON.stringify(before.spec) !== JSON.stringify(spec)) deps.systems.attach({ ...system, spec });
-  if (!kept && before !== undefined) close(before);
-  return [
-    {
-      type: 'DirectoryReady',
-      status: 'True',
-      reason: 'UpToDate',
-      message: 'The schema is current and the directory can be written.',
-    },
-    await signing(deps, input),
-  ];
+  if (kept === undefined || JSON.stringify(kept.spec) !== JSON.stringify(spec))
+    deps.systems.attach({ ...system, spec });
+  if (kept === undefined && before !== undefined) close(before);
+  const message = 'The schema is current and the directory can be written.';
+  return [{ type: 'DirectoryReady', status: 'True', reason: 'UpToDate', message }, await signing(deps, input)];
 }
 
 function connect(deps: MailSystemDependencies, { key, object, spec, certificates }: Input): AttachedSystem {
@@ -77,7 +69,24 @@ function close(system: AttachedSystem): void {
   void system.directory.close().catch(() => undefined);
 }
 
+/** @returns what keeps the directory from being written; undefined when nothing does */
 async function prepareDirectory(
+  directory: Directory,
+  deps: MailSystemDependencies,
+  input: Input,
+): Promise<string | undefined> {
+  try {
+    await bringUpToDate(directory, deps, input);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof DirectoryUnavailable)) {
+      deps.log.error({ system: input.key, err: error }, 'the directory refused its schema, shards or settings');
+    }
+    return (error as Error).message;
+  }
+}
+
+async function bringUpToDate(
   directory: Directory,
   deps: MailSystemDependencies,
   { object, spec }: Input,

@@ -2,30 +2,15 @@ import type { KubernetesObject } from '../../cdk8s/context.js';
 import { mailSystemObjects } from '../../cdk8s/mailsystem.js';
 import { names } from '../../cdk8s/names.js';
 import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../../crds/mailsystem.js';
-import type { OperatorConfig } from '../config.js';
 import { type ApplySetResult, applySet, liveFromApi } from '../runtime/apply.js';
-import type { CacheReader } from '../runtime/cache.js';
-import type { Client } from '../runtime/client.js';
 import { setConditions, writeStatus } from '../runtime/conditions.js';
 import { isPaused, type Result } from '../runtime/controller.js';
-import type { EventRecorder } from '../runtime/events.js';
-import type { Informer } from '../runtime/informer.js';
-import type { Log } from '../runtime/log.js';
 import { builtin, type KubeObject, refOf } from '../runtime/object.js';
-import type { KeyStore } from '../signing/ensure.js';
-import type { Systems } from '../systems.js';
 import { mailSystemType } from '../types.js';
 import { attachDirectory } from './attach.js';
 import { type Certificates, ensureCertificates } from './certificates.js';
-import {
-  componentLabel,
-  observeEndpoints,
-  observePod,
-  observeWorkload,
-  type PodObject,
-  type ServiceObject,
-  type WorkloadObject,
-} from './observe.js';
+import type { MailSystemDependencies } from './dependencies.js';
+import { componentLabel, observeEndpoints, observePod, observeWorkload, type ServiceObject } from './observe.js';
 import { podToReplace } from './rollout.js';
 import { systemStatus, type Verdict } from './status.js';
 
@@ -50,27 +35,6 @@ const STARTING_MS = 3_000;
 
 /** Objects of one MailSystem's children, by `namespace/system`. */
 export const bySystem = 'system';
-
-export interface MailSystemDependencies {
-  client: Client;
-  config: OperatorConfig;
-  mailSystems: Informer<MailSystem>;
-  /** Children, each with the index {@link bySystem}. */
-  statefulSets: CacheReader<WorkloadObject>;
-  deployments: CacheReader<WorkloadObject>;
-  pods: CacheReader<PodObject>;
-  services: CacheReader<ServiceObject>;
-  systems: Systems;
-  /** How many MailDomains and Mailboxes live in it. */
-  usedBy: (systemKey: string) => { domains: number; mailboxes: number };
-  /** Where DKIM keys are kept: the hostname's signs the mx's own bounces. */
-  keys: KeyStore;
-  /** Fills the signing cache of an attached system. */
-  syncSigning: (systemKey: string) => Promise<void>;
-  events: EventRecorder;
-  log: Log;
-  now: () => Date;
-}
 
 /** Brings one MailSystem about: certificates, workloads, directory, rollout, status. Each step goes as far as it can. */
 export async function reconcileMailSystem(

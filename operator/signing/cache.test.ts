@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CacheChanges, type CacheContent, cacheChanges, type SigningKey } from './cache.js';
 
-const key = (domain: string, selector = 's1', privateKey = `key of ${domain}`): SigningKey => ({ domain, selector, privateKey });
+const key = (domain: string, selector = 's1', privateKey = `key of ${domain}`): SigningKey => ({
+  domain,
+  selector,
+  privateKey,
+});
 const empty: CacheContent = { keys: {}, selectors: {}, loaded: false };
 
 function apply(content: CacheContent, changes: CacheChanges): CacheContent {
@@ -23,7 +27,9 @@ describe('cacheChanges', () => {
   it('refills a cache that lost one key', () => {
     const full = apply(empty, cacheChanges([key('a.org'), key('b.org')], empty) as CacheChanges);
     const { 's1.b.org': _, ...rest } = full.keys;
-    expect(cacheChanges([key('a.org'), key('b.org')], { ...full, keys: rest })?.setKeys).toEqual({ 's1.b.org': 'key of b.org' });
+    expect(cacheChanges([key('a.org'), key('b.org')], { ...full, keys: rest })?.setKeys).toEqual({
+      's1.b.org': 'key of b.org',
+    });
   });
 
   it('removes the old key when the selector changes, and sets the new one', () => {
@@ -34,9 +40,12 @@ describe('cacheChanges', () => {
 
   it('reaches what is desired in one step from anywhere, and then writes nothing', () => {
     const label = fc.constantFrom('a.org', 'b.org', 'c.org');
-    const keys = fc.uniqueArray(fc.record({ domain: label, selector: fc.constantFrom('s1', 's2'), privateKey: fc.constantFrom('x', 'y') }), {
-      selector: (k) => k.domain,
-    });
+    const keys = fc.uniqueArray(
+      fc.record({ domain: label, selector: fc.constantFrom('s1', 's2'), privateKey: fc.constantFrom('x', 'y') }),
+      {
+        selector: (k) => k.domain,
+      },
+    );
     fc.assert(
       fc.property(keys, keys, (before, after) => {
         const start = before.length === 0 ? empty : apply(empty, cacheChanges(before, empty) as CacheChanges);

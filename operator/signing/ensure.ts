@@ -29,9 +29,13 @@ export async function ensureDkimKey(
   if (present !== undefined) return readDkimSecret(present);
   const { privateKey, record } = await generateDkimKey(wanted.algorithm);
   try {
-    const created = await client.create<Secret>(builtin.secret, dkimSecret(namespace, { ...wanted, privateKey, record }), {
-      fieldManager: 'posthorn-maildomain',
-    });
+    const created = await client.create<Secret>(
+      builtin.secret,
+      dkimSecret(namespace, { ...wanted, privateKey, record }),
+      {
+        fieldManager: 'posthorn-maildomain',
+      },
+    );
     secrets.observe(created);
     return readDkimSecret(created);
   } catch (error) {

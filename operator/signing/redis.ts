@@ -28,7 +28,11 @@ export function redisSigningCache({ host, port, tls }: RedisConnection): Signing
   redis.on('error', () => undefined);
   return {
     read: async () => {
-      const [keys, selectors, loaded] = await Promise.all([redis.hgetall(KEYS), redis.hgetall(SELECTORS), redis.get(LOADED)]);
+      const [keys, selectors, loaded] = await Promise.all([
+        redis.hgetall(KEYS),
+        redis.hgetall(SELECTORS),
+        redis.get(LOADED),
+      ]);
       return { keys, selectors, loaded: loaded === '1' };
     },
     write: (changes) => write(redis, changes),

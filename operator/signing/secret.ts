@@ -22,7 +22,8 @@ const NAME_MAX = 253;
 /** Name of the Secret with the key of a domain and selector. */
 export function dkimSecretName(domain: string, selector: string): string {
   const name = `dkim-${selector}.${domain}`;
-  if (name.length > NAME_MAX) throw new Error(`${domain}: too long for the name of its DKIM Secret; choose a shorter dkim.selector`);
+  if (name.length > NAME_MAX)
+    throw new Error(`${domain}: too long for the name of its DKIM Secret; choose a shorter dkim.selector`);
   return name;
 }
 
@@ -53,11 +54,20 @@ export function readDkimSecret(secret: Secret): DkimKey {
   const field = (name: string): string => {
     const value = secret.data?.[name];
     if (value === undefined || value === '') {
-      throw new Error(`Secret ${secret.metadata.namespace}/${secret.metadata.name} has no ${name}: restore it, or delete the Secret to get a new key (and enter it in the DNS)`);
+      throw new Error(
+        `Secret ${secret.metadata.namespace}/${secret.metadata.name} has no ${name}: restore it, or delete the Secret to get a new key (and enter it in the DNS)`,
+      );
     }
     return Buffer.from(value, 'base64').toString('utf8');
   };
   const algorithm = field('algorithm');
-  if (algorithm !== 'rsa-2048' && algorithm !== 'ed25519') throw new Error(`Secret ${secret.metadata.name}: unknown algorithm ${algorithm}`);
-  return { domain: field('domain'), selector: field('selector'), algorithm, privateKey: field('private.pem'), record: field('record.txt') };
+  if (algorithm !== 'rsa-2048' && algorithm !== 'ed25519')
+    throw new Error(`Secret ${secret.metadata.name}: unknown algorithm ${algorithm}`);
+  return {
+    domain: field('domain'),
+    selector: field('selector'),
+    algorithm,
+    privateKey: field('private.pem'),
+    record: field('record.txt'),
+  };
 }

@@ -1,11 +1,11 @@
 /** A real etcd and kube-apiserver on loopback, for tests: nothing else of a cluster (no controllers, no nodes). */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { createClient } from '../client.js';
 import { loadConnection } from '../kubeconfig.js';
@@ -41,13 +41,12 @@ export interface ApiServerOptions {
 const uncached = 'limitranges#0';
 const startTimeoutMs = 60_000;
 
-/** The program that holds etcd and kube-apiserver: `$POSTHORN_KUBE`, or the one in the cache folder. Throws with advice if there is none. */
+/** The program that holds etcd and kube-apiserver: `$POSTHORN_KUBE`, or what `./hack/tool kube` says. */
 export function kubeProgram(env: NodeJS.ProcessEnv = process.env): string {
-  const cache = env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
-  const path = env.POSTHORN_KUBE ?? join(cache, 'posthorn', 'bin', 'kube-v1.35.4');
-  if (!existsSync(path))
-    throw new Error(`no Kubernetes program at ${path}: run ./hack/tool kube, or set POSTHORN_KUBE`);
-  return path;
+  if (env.POSTHORN_KUBE !== undefined) return env.POSTHORN_KUBE;
+  // Builds it when this machine has none of the version that hack/tools/kube asks for.
+  const tool = fileURLToPath(new URL('../../../hack/tool', import.meta.url));
+  return execFileSync(tool, ['kube'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
 }
 
 /** Starts both on free ports (about 6 s). What was started ends if anything fails, and with this process. */

@@ -1,0 +1,62 @@
+import type { Mailbox } from '../../crds/mailbox.js';
+import type { Client } from '../runtime/client.js';
+import type { EventRecorder } from '../runtime/events.js';
+import type { Informer } from '../runtime/informer.js';
+import type { Log } from '../runtime/log.js';
+import type { Queue } from '../runtime/queue.js';
+import type { Systems } from '../systems.js';
+import type { HostingDomain } from './desired.js';
+import type { PasswordResolver } from './password.js';
+
+/** What the directories are known to have: uuid → source of the password in effect (null: none). */
+export type Known = Map<string, string | null>;
+
+export interface MailboxDependencies {
+  client: Client;
+  mailboxes: Informer<Mailbox>;
+  /** The MailDomain that hosts a domain for objects of a namespace. */
+  hosting: (namespace: string, domain: string) => HostingDomain | undefined;
+  systems: Systems;
+  passwords: PasswordResolver;
+  /** What is known to be in the directories, by uuid. */
+  known: Known;
+  /** Objects that are gone and whose mailboxes are still live, by key. */
+  gone: Map<string, GoneMailbox[]>;
+  queue: Queue;
+  events: EventRecorder;
+  log: Log;
+  now: () => Date;
+}
+
+/** A deleted Mailbox object. */
+export interface GoneMailbox {
+  uuid: string;
+  objectUid: string;
+  /** Its canonical addresses, for others that wait for them. */
+  addresses: string[];
+  /** `namespace/name` of its MailSystem; undefined if it never had one. */
+  system: string | undefined;
+}
+
+/** Every Mailbox with an address in this domain of this namespace is looked at again. */
+export function enqueueDomain(
+  deps: Pick<MailboxDependencies, 'mailboxes' | 'queue'>,
+  namespace: string,
+  domain: string,
+): void {
+  enqueueIndex(deps, 'domain', `${namespace}/${domain}`);
+}
+
+/** Every Mailbox that claims this address is looked at again. */
+export function enqueueClaimants(deps: Pick<MailboxDependencies, 'mailboxes' | 'queue'>, address: string): void {
+  enqueueIndex(deps, 'address', address);
+}
+
+/** Every Mailbox that the named index files under this value is looked at again. */
+export function enqueueIndex(
+  { mailboxes, queue }: Pick<MailboxDependencies, 'mailboxes' | 'queue'>,
+  index: string,
+  value: string,
+): void {
+  for (const key of mailboxes.cache.keysByIndex(index, value)) queue.add(key);
+}
