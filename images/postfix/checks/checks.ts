@@ -1,0 +1,592 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import type { Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
+import { type Client, message, open, transaction } from './smtp.js';
+import { HOSTNAME, IP, type Role, type Stage } from './stage.js';
+import { type Delivery, type Sink, store as startStore } from './world.js';
+
+export interface World {
+  readonly stage: Stage;
+  readonly login: Server;
+  store: Sink;
+  readonly outside: Sink;
+}
+type Check = (world: World) => Promise<void>;
+
+// --- helpers ---------------------------------------------------------------
+
+async function until<T>(
+  what: string,
+  probe: () => T | undefined | false | Promise<T | undefined | false>,
+  seconds = 60,
+): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(250)) {
+    const value = await probe();
+    if (value) return value;
+  }
+  throw new Error(`not within ${seconds} s: ${what}`);
+}
+
+const withSubject = (sink: Sink, subject: string): Delivery | undefined =>
+  sink.deliveries.find(({ raw }) => raw.includes(`Subject: ${subject}\r\n`));
+
+interface Queued {
+  readonly queue_name: string;
+  readonly sender: string;
+  readonly recipients: { readonly address: string; readonly delay_reason?: string }[];
+}
+
+async function queue(stage: Stage, role: Role): Promise<Queued[]> {
+  return (await stage.exec(role, 'postqueue', '-j'))
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Queued);
+}
+
+/** Why a recipient's mail waits in a role's queue. */
+const waits = (stage: Stage, role: Role, address: string): Promise<string> =>
+  until(
+    `mail for ${address} deferred at ${role}`,
+    async () =>
+      (await queue(stage, role))
+        .flatMap(({ recipients }) => recipients)
+        .find((recipient) => recipient.address === address && recipient.delay_reason)?.delay_reason,
+  );
+
+async function mx(): Promise<Client> {
+  const client = await open(IP.mx, 25);
+  await client.send('EHLO client.outside.test');
+  return client;
+}
+
+/** A session at 587 that is logged in. */
+async function submission(user = 'alice@example.org'): Promise<Client> {
+  const client = await open(IP.submission, 587);
+  await client.send('EHLO laptop');
+  await client.startTls();
+  await client.send('EHLO laptop');
+  const reply = await client.send(`AUTH PLAIN ${Buffer.from(`\0${user}\0secret`).toString('base64')}`);
+  assert.match(reply, /^235/);
+  return client;
+}
+
+async function submit(from: string, to: string, text: string, user?: string): Promise<string> {
+  const client = await submission(user);
+  const reply = await transaction(client, { from, to, message: text });
+  client.close();
+  return reply;
+}
+
+/** A session at an internal listener, with a certificate or without. */
+async function internal(stage: Stage, ip: string, identity?: string): Promise<Client> {
+  const client = await open(ip, 10025);
+  await client.send('EHLO peer');
+  await client.startTls(identity === undefined ? undefined : stage.identities[identity]);
+  await client.send('EHLO peer');
+  return client;
+}
+
+/** Answer to RCPT, or the reason why the session never got there. */
+async function internalRcpt(stage: Stage, ip: string, identity: string | undefined, to: string): Promise<string> {
+  try {
+    const client = await internal(stage, ip, identity);
+    await client.send('MAIL FROM:<alice@example.org>');
+    const reply = await client.send(`RCPT TO:<${to}>`);
+    client.close();
+    return reply;
+  } catch (error) {
+    return `no session: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+async function rcpt(to: string, from = 'someone@outside.test'): Promise<string> {
+  const client = await mx();
+  await client.send(`MAIL FROM:<${from}>`);
+  const reply = await client.send(`RCPT TO:${to}`);
+  client.close();
+  return reply;
+}
+
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const ed25519 = generateKeyPairSync('ed25519');
+
+async function loadKeys(stage: Stage): Promise<void> {
+  const pem = (key: typeof rsa.privateKey): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  await stage.redis('egress', 'HSET', 'DKIM_SELECTORS', 'example.org', 's1', HOSTNAME, 'h1');
+  await stage.redis(
+    'egress',
+    'HSET',
+    'DKIM_KEYS',
+    's1.example.org',
+    pem(rsa.privateKey),
+    `h1.${HOSTNAME}`,
+    pem(ed25519.privateKey),
+  );
+  await stage.redis('egress', 'SET', 'posthorn:dkim:loaded', '1');
+}
+
+/** Verdicts of an independent verifier, `domain=result`. */
+async function signatures(raw: string): Promise<string[]> {
+  const spki = (key: typeof rsa.publicKey): string => key.export({ type: 'spki', format: 'der' }).toString('base64');
+  const jwk = ed25519.publicKey.export({ format: 'jwk' });
+  const keys: Record<string, string> = {
+    's1._domainkey.example.org': `v=DKIM1; k=rsa; p=${spki(rsa.publicKey)}`,
+    [`h1._domainkey.${HOSTNAME}`]: `v=DKIM1; k=ed25519; p=${Buffer.from(jwk.x ?? '', 'base64url').toString('base64')}`,
+  };
+  const resolver = async (name: string): Promise<string[][]> => {
+    const record = keys[name];
+    if (record === undefined) throw Object.assign(new Error(`no record ${name}`), { code: 'ENOTFOUND' });
+    return [[record]];
+  };
+  const { results } = await dkimVerify(Buffer.from(raw, 'latin1'), { resolver });
+  return results.map(({ signingDomain, status }) => `${signingDomain}=${status.result}`);
+}
+
+const GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X';
+
+// --- mx ----------------------------------------------------------------------
+
+const STRANGERS_TRICKS = [
+  '<user@outside.test>',
+  '<user%outside.test@example.org>',
+  '<"user@outside.test"@example.org>',
+  '<"user@outside.test">',
+  '<user@outside.test@example.org>',
+  '<outside.test!user@example.org>',
+  '<@example.org:user@outside.test>',
+  '<@outside.test,@example.org:user@outside.test>',
+  '<"user%outside.test">',
+  '<user%outside.test>',
+  '<user@[10.99.7.1]>',
+  '<user@[10.99.7.2]>',
+  '<user@example.org.outside.test>',
+  '<"user@outside.test" @example.org>',
+  `<user%outside.test@${HOSTNAME}>`,
+  '<user@outside.test.>',
+  '<user@sub.example.org>',
+  '<>',
+];
+
+const mxChecks: Record<string, Check> = {
+  'mx: known address is taken and reaches the store': async ({ store }) => {
+    const client = await mx();
+    const reply = await transaction(client, {
+      from: 'someone@outside.test',
+      to: 'alice@example.org',
+      message: message({ Subject: 'mx-known', 'X-Spam': 'No', 'Authentication-Results': `${HOSTNAME}; dkim=pass` }),
+    });
+    client.close();
+    assert.match(reply, /^250/);
+    const delivery = await until('delivery', () => withSubject(store, 'mx-known'));
+    assert.deepEqual(delivery.to, ['alice@example.org']);
+    assert.doesNotMatch(delivery.raw, /^X-Spam:/m);
+    assert.doesNotMatch(delivery.raw, /dkim=pass/);
+    assert.match(delivery.raw, new RegExp(`^Authentication-Results: ${HOSTNAME};`, 'm'));
+    assert.match(delivery.raw, /^X-Spamd-Result: /m);
+  },
+  'mx: aliases, details and postmaster reach their mailbox': async ({ store }) => {
+    for (const [to, expected] of [
+      ['<SALES@Example.ORG>', 'alice@example.org'],
+      ['<bob+list@example.org>', 'bob+list@example.org'],
+      ['<postmaster>', 'alice@example.org'],
+      ['<abuse@example.org>', 'alice@example.org'],
+    ] as const) {
+      const subject = `mx-alias-${to.replaceAll(/[<>]/g, '')}`;
+      const client = await mx();
+      await client.send('MAIL FROM:<>');
+      assert.match(await client.send(`RCPT TO:${to}`), /^250/, to);
+      await client.send('DATA');
+      assert.match(await client.send(`${message({ Subject: subject })}\r\n.`), /^250/);
+      client.close();
+      assert.deepEqual((await until(subject, () => withSubject(store, subject))).to, [expected]);
+    }
+  },
+  'mx: unknown address is refused with 550 5.1.1': async () => {
+    assert.match(await rcpt('<nobody@example.org>'), /^550 5\.1\.1 /);
+  },
+  'mx: nothing is relayed for strangers': async () => {
+    for (const from of [
+      'someone@outside.test',
+      '',
+      'alice@example.org',
+      `root@${HOSTNAME}`,
+      'user@localhost.localdomain',
+    ]) {
+      for (const to of STRANGERS_TRICKS) {
+        assert.match(await rcpt(to, from), /^5\d\d|^4\d\d/, `${to} from <${from}>`);
+      }
+    }
+    assert.match(await rcpt('<user@outside.test>'), /^554 5\.7\.1 /);
+  },
+  'mx: loopback is a stranger too': async ({ stage }) => {
+    const script =
+      'exec 3<>/dev/tcp/127.0.0.1/25; read -r l <&3; for c in "HELO x" "MAIL FROM:<a@b.test>" "RCPT TO:<u@outside.test>"; do printf "%s\\r\\n" "$c" >&3; read -r l <&3; done; echo "$l"';
+    assert.match(await stage.exec('mx', 'bash', '-c', script), /^554 5\.7\.1 /);
+  },
+  'mx: no XCLIENT, XFORWARD, VRFY, ETRN, EXPN, AUTH, SMTPUTF8': async () => {
+    const client = await open(IP.mx, 25);
+    const features = await client.send('EHLO client.outside.test');
+    assert.doesNotMatch(features, /XCLIENT|XFORWARD|VRFY|ETRN|AUTH|SMTPUTF8|DSN/);
+    assert.match(features, /250-SIZE 200000/);
+    assert.match(features, /STARTTLS/);
+    for (const line of [
+      'XCLIENT ADDR=127.0.0.1',
+      'XFORWARD ADDR=127.0.0.1',
+      'VRFY alice',
+      'EXPN alice',
+      'ETRN outside.test',
+      'AUTH PLAIN AAAA',
+    ]) {
+      assert.match(await client.send(line), /^5/, line);
+    }
+    assert.match(await client.send('MAIL FROM:<jörg@outside.test> SMTPUTF8'), /^5/);
+    client.close();
+  },
+  'mx: STARTTLS shows the public certificate': async () => {
+    const client = await mx();
+    await client.startTls();
+    assert.match(await client.send('EHLO client.outside.test'), /^250/);
+    client.close();
+  },
+  'mx: GTUBE is refused, what looks like spam is marked': async ({ store }) => {
+    const client = await mx();
+    const envelope = { from: 'someone@outside.test', to: 'alice@example.org' };
+    assert.match(await transaction(client, { ...envelope, message: message({}, GTUBE) }), /^554 5\.7\.1 /);
+    // whoever says so of his own mail is believed: 5 points, and no name of the client to be found
+    const marked = message({ Subject: 'tagged', 'X-Spam': 'Yes', From: 'x@elsewhere.test', 'Message-ID': 'x' });
+    assert.match(await transaction(client, { ...envelope, message: marked }), /^250/);
+    client.close();
+    const { raw } = await until('delivery', () => withSubject(store, 'tagged'));
+    assert.deepEqual(raw.match(/^X-Spam:.*/gm), ['X-Spam: Yes']);
+  },
+  'mx: loopback is not spared by the filter': async ({ stage }) => {
+    const lines = [
+      'HELO x',
+      'MAIL FROM:<a@outside.test>',
+      'RCPT TO:<alice@example.org>',
+      'DATA',
+      `Subject: x\\r\\n\\r\\n${GTUBE}\\r\\n.`,
+    ];
+    const script = `exec 3<>/dev/tcp/127.0.0.1/25; read -r l <&3; for c in ${lines.map((l) => `"${l}"`).join(' ')}; do printf "$c\\r\\n" >&3; read -r l <&3; done; echo "$l"`;
+    assert.match(await stage.exec('mx', 'bash', '-c', script), /^554 5\.7\.1 /);
+  },
+  'mx: what the store refuses waits; only a full mailbox bounces': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    const client = await mx();
+    for (const who of ['gone', 'broken', 'full']) {
+      const envelope = { from: 'someone@outside.test', to: `${who}@example.org` };
+      assert.match(await transaction(client, { ...envelope, message: message({ Subject: `store-${who}` }) }), /^250/);
+    }
+    client.close();
+    assert.match(await waits(stage, 'mx', 'gone@example.org'), /User does not exist/);
+    assert.match(await waits(stage, 'mx', 'broken@example.org'), /configured wrongly/);
+    const report = await until('report to the sender', () =>
+      outside.deliveries.find(({ from, raw }) => from === '' && raw.includes('Quota exceeded')),
+    );
+    assert.deepEqual(report.to, ['someone@outside.test']);
+    assert.deepEqual(await signatures(report.raw), [`${HOSTNAME}=pass`]);
+    await stage.exec('mx', 'postsuper', '-d', 'ALL');
+  },
+  'mx: the store being away defers': async (world) => {
+    await world.store.stop();
+    const client = await mx();
+    const envelope = { from: 'someone@outside.test', to: 'alice@example.org' };
+    assert.match(await transaction(client, { ...envelope, message: message({ Subject: 'store-away' }) }), /^250/);
+    client.close();
+    assert.match(await waits(world.stage, 'mx', 'alice@example.org'), /onnection refused|lost connection/);
+    world.store = await startStore(world.stage);
+    await until('delivery after the store is back', () => withSubject(world.store, 'store-away'), 60);
+  },
+  'mx: rspamd being away defers': async ({ stage }) => {
+    await stage.podman('stop', '-t', '2', stage.container('mx', 'rspamd'));
+    try {
+      const client = await open(IP.mx, 25);
+      await client.send('EHLO client.outside.test');
+      const envelope = { from: 'someone@outside.test', to: 'alice@example.org' };
+      assert.match(await transaction(client, { ...envelope, message: message({}) }), /^4/);
+      client.close();
+    } finally {
+      await stage.podman('start', stage.container('mx', 'rspamd'));
+      await until('rspamd', () => stage.healthy('mx', 'rspamd', 'filter'), 120);
+    }
+  },
+};
+
+// --- internal listeners ------------------------------------------------------
+
+const listenerChecks: Record<string, Check> = Object.fromEntries(
+  (['mx', 'egress'] as const).map((role): [string, Check] => [
+    `${role}: the internal listener takes mail only from listed certificates`,
+    async ({ stage }) => {
+      const to = role === 'mx' ? 'alice@example.org' : 'user@outside.test';
+      const clear = await open(IP[role], 10025);
+      await clear.send('EHLO stranger');
+      assert.match(await clear.send('MAIL FROM:<alice@example.org>'), /^530 /);
+      clear.close();
+      assert.match(await internalRcpt(stage, IP[role], undefined, to), /^no session|^[45]/, 'no certificate');
+      assert.match(await internalRcpt(stage, IP[role], 'stranger', to), /^no session|^[45]/, 'foreign authority');
+      assert.match(await internalRcpt(stage, IP[role], 'unlisted', to), /^450 /, 'our authority, not listed');
+      assert.match(await internalRcpt(stage, IP[role], 'public', to), /^450 /, 'the public certificate');
+      assert.match(await internalRcpt(stage, IP[role], role, to), /^450 /, 'its own role is not among its clients');
+      assert.match(await internalRcpt(stage, IP[role], 'submission', to), /^250 /, 'submission');
+    },
+  ]),
+);
+
+listenerChecks['mx: the internal listener takes our own domains only'] = async ({ stage }) => {
+  assert.match(await internalRcpt(stage, IP.mx, 'submission', 'user@outside.test'), /^4/);
+};
+
+// --- submission ----------------------------------------------------------------
+
+const submissionChecks: Record<string, Check> = {
+  'submission: no log-in in the clear, none with a wrong password, no mail without': async () => {
+    const client = await open(IP.submission, 587);
+    assert.doesNotMatch(await client.send('EHLO laptop'), /AUTH/);
+    assert.match(await client.send('MAIL FROM:<alice@example.org>'), /^530 /);
+    await client.startTls();
+    assert.match(await client.send('EHLO laptop'), /AUTH PLAIN/);
+    assert.match(
+      await client.send(`AUTH PLAIN ${Buffer.from('\0alice@example.org\0wrong').toString('base64')}`),
+      /^535 /,
+    );
+    await client.send('MAIL FROM:<alice@example.org>');
+    assert.match(await client.send('RCPT TO:<alice@example.org>'), /^554 5\.7\.1 .*Access denied/);
+    assert.match(await client.send('RCPT TO:<user@outside.test>'), /^554 5\.7\.1 /);
+    client.close();
+    const wrapped = await open(IP.submission, 465, { tls: true });
+    assert.match(await wrapped.send('EHLO laptop'), /AUTH PLAIN/);
+    wrapped.close();
+  },
+  'submission: the envelope sender must be one of the login’s addresses': async () => {
+    for (const from of ['bob@example.org', 'nobody@example.org', 'someone@outside.test', '']) {
+      const client = await submission();
+      await client.send(`MAIL FROM:<${from}>`);
+      assert.match(await client.send('RCPT TO:<user@outside.test>'), /^553 5\.7\.1 /, `<${from}>`);
+      client.close();
+    }
+    for (const from of ['alice@example.org', 'sales@example.org', 'Alice+tag@Example.org']) {
+      const client = await submission();
+      await client.send(`MAIL FROM:<${from}>`);
+      assert.match(await client.send('RCPT TO:<user@outside.test>'), /^250 /, from);
+      assert.match(await client.send('RCPT TO:<nobody@example.org>'), /^550 5\.1\.1 /, from);
+      client.close();
+    }
+  },
+  'submission: mail to us goes to the store by way of the mx, and hides the client': async ({ store }) => {
+    const headers = {
+      Subject: 'internal',
+      From: 'alice@example.org',
+      'X-Originating-IP': '192.0.2.7',
+      'X-Spam': 'Yes',
+    };
+    assert.match(await submit('alice@example.org', 'bob@example.org', message(headers)), /^250/);
+    const { raw, to } = await until('delivery', () => withSubject(store, 'internal'));
+    assert.deepEqual(to, ['bob@example.org']);
+    assert.doesNotMatch(raw, /laptop|10\.99\.7\.1\b|192\.0\.2\.7|X-Spam/);
+    assert.match(raw, /^Received: by mail\.example\.org \(Postfix\) with ESMTPSA id /m);
+  },
+  'submission: mail to the world leaves signed': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    const headers = { Subject: 'outward', From: 'Alice <Alice@Example.org>' };
+    const long = `${'word '.repeat(400)}\r\n.dot\r\n`;
+    assert.match(await submit('alice@example.org', 'user@outside.test', message(headers, long)), /^250/);
+    const { raw } = await until('delivery', () => withSubject(outside, 'outward'));
+    assert.deepEqual(await signatures(raw), ['example.org=pass']);
+    assert.doesNotMatch(raw, /laptop|10\.99\.7\.1\b/);
+    assert.equal(raw.match(/^DKIM-Signature:/gm)?.length, 1);
+    assert.doesNotMatch(raw, /^(X-Spam|X-Rspamd|Authentication-Results)/im);
+  },
+  'submission: a bounce from outside comes back to its sender': async ({ stage, store }) => {
+    await loadKeys(stage);
+    const headers = { Subject: 'to be refused', From: 'alice@example.org' };
+    assert.match(await submit('alice@example.org', 'reject@outside.test', message(headers)), /^250/);
+    const report = await until('report', () =>
+      store.deliveries.find(({ from, raw }) => from === '' && raw.includes('reject@outside.test')),
+    );
+    assert.deepEqual(report.to, ['alice@example.org']);
+  },
+};
+
+// --- egress ----------------------------------------------------------------------
+
+/** Hands a message to egress as submission would, and returns its answer. */
+async function handOver(stage: Stage, text: string): Promise<string> {
+  const client = await internal(stage, IP.egress, 'submission');
+  const reply = await transaction(client, { from: 'alice@example.org', to: 'user@outside.test', message: text });
+  client.close();
+  return reply;
+}
+
+const from = (author: string): string => message({ From: author, Subject: 'signing' });
+
+const egressChecks: Record<string, Check> = {
+  'egress: without keys nothing leaves (cache empty, key missing, key broken)': async ({ stage }) => {
+    await stage.redis('egress', 'FLUSHALL');
+    assert.match(await handOver(stage, from('alice@example.org')), /^451 /);
+    assert.match(await handOver(stage, from('someone@elsewhere.test')), /^451 /);
+    await loadKeys(stage);
+    assert.match(await handOver(stage, from('alice@example.org')), /^250 /);
+    await stage.redis('egress', 'HDEL', 'DKIM_KEYS', 's1.example.org');
+    assert.match(await handOver(stage, from('alice@example.org')), /^451 /);
+    await stage.redis('egress', 'HSET', 'DKIM_KEYS', 's1.example.org', 'nonsense');
+    assert.match(await handOver(stage, from('alice@example.org')), /^451 /);
+    await loadKeys(stage);
+  },
+  'egress: mail that claims to be from elsewhere passes unsigned': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    assert.match(await handOver(stage, message({ From: 'someone@elsewhere.test', Subject: 'not ours' })), /^250 /);
+    const { raw } = await until('delivery', () => withSubject(outside, 'not ours'));
+    assert.doesNotMatch(raw, /^DKIM-Signature/m);
+  },
+  'egress: From must hold exactly one mailbox': async ({ stage }) => {
+    await loadKeys(stage);
+    for (const author of [
+      'alice@example.org, bob@example.org',
+      'alice@example.org\r\nFrom: evil@elsewhere.test',
+      'not an address',
+      '',
+      'undisclosed:;',
+    ]) {
+      assert.match(await handOver(stage, from(author)), /^554 5\.7\.1 From header must /, author);
+    }
+    assert.match(await handOver(stage, 'Subject: no author\r\n\r\nx'), /^554 5\.7\.1 From header must /);
+  },
+  'egress: Redis away, or frozen, defers': async ({ stage }) => {
+    await loadKeys(stage);
+    const redis = stage.container('egress', 'redis');
+    await stage.podman('pause', redis);
+    try {
+      assert.match(await handOver(stage, from('alice@example.org')), /^451 /);
+      assert.match(await handOver(stage, from('someone@elsewhere.test')), /^451 /);
+    } finally {
+      await stage.podman('unpause', redis);
+    }
+    await stage.podman('stop', '-t', '2', redis);
+    try {
+      assert.match(await handOver(stage, from('alice@example.org')), /^451 /);
+    } finally {
+      await stage.podman('start', redis);
+    }
+    await until('redis', async () => (await stage.redis('egress', 'PING')).startsWith('PONG'));
+    await loadKeys(stage);
+    assert.match(await handOver(stage, from('alice@example.org')), /^250 /);
+  },
+  'egress: the signer away defers': async ({ stage }) => {
+    await loadKeys(stage);
+    await stage.podman('stop', '-t', '2', stage.container('egress', 'rspamd'));
+    try {
+      assert.match(await handOver(stage, from('alice@example.org')), /^4/);
+    } finally {
+      await stage.podman('start', stage.container('egress', 'rspamd'));
+      await until('rspamd', () => stage.healthy('egress', 'rspamd', 'signer'), 120);
+    }
+    assert.match(await handOver(stage, from('alice@example.org')), /^250 /);
+  },
+  'egress: a message the signer refuses goes back to its sender, nothing else does': async ({ stage, store }) => {
+    await loadKeys(stage);
+    const headers = { Subject: 'two authors', From: 'alice@example.org, bob@example.org' };
+    assert.match(await submit('alice@example.org', 'user@outside.test', message(headers)), /^250/);
+    const report = await until('report', () =>
+      store.deliveries.find(({ from: sender, raw }) => sender === '' && raw.includes('From header must')),
+    );
+    assert.deepEqual(report.to, ['alice@example.org']);
+    await stage.redis('egress', 'DEL', 'posthorn:dkim:loaded');
+    await submit('alice@example.org', 'user@outside.test', message({ Subject: 'waits', From: 'alice@example.org' }));
+    assert.match(await waits(stage, 'submission', 'user@outside.test'), /try again later/);
+    await stage.exec('submission', 'postsuper', '-d', 'ALL');
+    await loadKeys(stage);
+  },
+  'egress: GTUBE leaves, for the signer judges nothing': async ({ stage }) => {
+    await loadKeys(stage);
+
+    assert.match(await handOver(stage, message({ From: 'alice@example.org' }, GTUBE)), /^250 /);
+  },
+};
+
+// --- faults of our own ------------------------------------------------------------
+
+const faultChecks: Record<string, Check> = {
+  'faults: egress without a name, an address or a listed key: mail waits at submission': async ({ stage }) => {
+    const restore = stage.hosts();
+    try {
+      stage.rename('mail-egress', 'mail-egress-gone');
+      await submit('alice@example.org', 'noname@outside.test', message({ From: 'alice@example.org' }));
+      assert.match(await waits(stage, 'submission', 'noname@outside.test'), /look up host|not found/);
+    } finally {
+      restore();
+    }
+    await stage.exec('submission', 'postsuper', '-d', 'ALL');
+    const relist = stage.unlist('submission');
+    try {
+      await until('new list at egress', async () => (await stage.logs('egress')).includes('reload -- version'), 30);
+      await submit('alice@example.org', 'unlisted@outside.test', message({ From: 'alice@example.org' }));
+      assert.match(await waits(stage, 'submission', 'unlisted@outside.test'), /450 |Client host rejected/);
+    } finally {
+      relist();
+    }
+    await stage.exec('submission', 'postsuper', '-d', 'ALL');
+    await sleep(7000);
+  },
+  'faults: a new certificate is taken over without a restart, a broken one is not': async ({ stage }) => {
+    const serial = (): Promise<string> =>
+      stage.exec(
+        'mx',
+        'bash',
+        '-c',
+        'echo QUIT | openssl s_client -starttls smtp -connect 127.0.0.1:25 2>/dev/null | openssl x509 -noout -serial',
+      );
+    const before = await serial();
+    stage.renewPublic('mx', true);
+    await sleep(8000);
+    assert.equal(await serial(), before, 'key and certificate that do not belong together');
+    stage.renewPublic('mx', false);
+    await until('new certificate on port 25', async () => (await serial()) !== before, 20);
+  },
+  'faults: the directory away means 4xx, everywhere; and it recovers': async ({ stage }) => {
+    stage.cutDirectory(true);
+    try {
+      for (const to of ['<alice@example.org>', '<nobody@example.org>', '<user@outside.test>']) {
+        assert.match(await rcpt(to), /^4/, to);
+      }
+      const client = await submission();
+      await client.send('MAIL FROM:<alice@example.org>');
+      assert.match(await client.send('RCPT TO:<bob@example.org>'), /^4/);
+      client.close();
+    } finally {
+      stage.cutDirectory(false);
+    }
+    await until('the directory is asked again', () => true);
+    for (const end = Date.now() + 40_000; ; await sleep(1000)) {
+      const reply = await rcpt('<alice@example.org>');
+      if (reply.startsWith('250')) break;
+      assert.ok(Date.now() < end, reply);
+    }
+    assert.match(await rcpt('<nobody@example.org>'), /^(550 5\.1\.1|4)/);
+  },
+  'faults: a stopping mx finishes what it has begun': async ({ stage, store }) => {
+    const client = await mx();
+    await client.send('MAIL FROM:<someone@outside.test>');
+    assert.match(await client.send('RCPT TO:<alice@example.org>'), /^250/);
+    const stopped = stage.stopInBackground('mx');
+    await until('port 25 closed', async () => (await stage.logs('mx')).includes('no new connections'));
+    await sleep(2000);
+    await assert.rejects(open(IP.mx, 25), 'new connections are refused');
+    assert.match(await client.send('DATA'), /^354/);
+    assert.match(await client.send(`${message({ Subject: 'last one' })}\r\n.`), /^250/);
+    await client.send('QUIT');
+    assert.equal(await stopped, 0, 'exit status');
+    await until('delivery', () => withSubject(store, 'last one'), 5);
+  },
+};
+
+/** In order: the last ones break things. */
+export const checks: Readonly<Record<string, Check>> = {
+  ...mxChecks,
+  ...listenerChecks,
+  ...submissionChecks,
+  ...egressChecks,
+  ...faultChecks,
+};

@@ -1,0 +1,341 @@
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { loadTemplates, renderRole } from '../../../cdk8s/template.js';
+import { readMigrations } from '../../../operator/directory/migrate.js';
+import { startPostgres, type TestPostgres } from '../../../operator/directory/testing/postgres.js';
+import { authority, type Identity } from './certificates.js';
+
+/** Addresses on the bridge that joins the roles. .1 is this process: directory, store, outside world. */
+export const IP = { here: '10.99.7.1', mx: '10.99.7.2', submission: '10.99.7.3', egress: '10.99.7.4' } as const;
+export type Role = 'mx' | 'submission' | 'egress';
+
+export const HOSTNAME = 'mail.example.org';
+const SUFFIX = 'mail.svc.cluster.local';
+export const HOSTS = {
+  store: `mail-store-a.${SUFFIX}`,
+  mx: `mail-mx-internal.${SUFFIX}`,
+  egress: `mail-egress.${SUFFIX}`,
+  directory: `mail-postgres-0.mail-postgres-members.${SUFFIX}`,
+};
+const PREFIX = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
+const TAG = process.env.POSTHORN_IMAGE_TAG ?? 'dev';
+const REDIS_IMAGE = process.env.CHECKS_REDIS_IMAGE ?? `${PREFIX}/redis:${TAG}`;
+const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
+const BRIDGE = 'ph-checks';
+
+export const sh = (command: string): string =>
+  execFileSync('bash', ['-ceuo', 'pipefail', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+/** For while servers in this process must go on answering. */
+const shAsync = async (command: string): Promise<string> =>
+  (await promisify(execFile)('bash', ['-ceuo', 'pipefail', command], { maxBuffer: 64 * 1024 * 1024 })).stdout;
+const quiet = (command: string): void => {
+  try {
+    sh(command);
+  } catch {
+    // tearing down what may not be there
+  }
+};
+
+/** The three Postfix roles with their rspamd and Redis, as containers with the rights that their pods have. */
+export interface Stage {
+  readonly root: string;
+  readonly postgres: TestPostgres;
+  readonly identities: Readonly<Record<string, Identity>>;
+  /** Runs a command in a role's Postfix container. */
+  exec(role: Role, ...command: string[]): Promise<string>;
+  logs(role: Role, container?: 'postfix' | 'rspamd' | 'redis'): Promise<string>;
+  container(role: Role, container: 'postfix' | 'rspamd' | 'redis'): string;
+  redis(role: Role, ...command: string[]): Promise<string>;
+  podman(...command: string[]): Promise<string>;
+  /** Does the health check of a container say ready? */
+  healthy(role: Role, container: 'postfix' | 'rspamd', argument: string): Promise<boolean>;
+  /** Returns what puts the host names back that `rename` changes. */
+  hosts(): () => void;
+  rename(from: string, to: string): void;
+  /** Takes a role off the list of peers; returns what puts it back. */
+  unlist(role: Role): () => void;
+  /** Replaces the public certificate of a role; `broken`: without its key. */
+  renewPublic(role: Role, broken: boolean): void;
+  /** Cuts the roles from the directory (refused connections), or undoes it. */
+  cutDirectory(cut: boolean): void;
+  /** SIGTERM to a role's Postfix; its exit status. */
+  stopInBackground(role: Role): Promise<number>;
+  close(): Promise<void>;
+}
+
+export async function setUp(): Promise<Stage> {
+  const root = mkdtempSync(join(tmpdir(), 'posthorn-checks-'));
+  tearDown();
+  network();
+  const issue = authority(join(root, 'ca'));
+  const stranger = authority(join(root, 'other-ca'));
+  const host = (name: string): string[] => [name];
+  const identities: Record<string, Identity> = {
+    mx: issue('mx', 'posthorn_mx', host(HOSTS.mx)),
+    submission: issue('submission', 'posthorn_submission', []),
+    egress: issue('egress', 'posthorn_egress', host(HOSTS.egress)),
+    store: issue('store', 'posthorn_store', host(HOSTS.store)),
+    postgres: issue('postgres', 'posthorn_postgres', host(HOSTS.directory)),
+    public: issue('public', HOSTNAME, [HOSTNAME]),
+    unlisted: issue('unlisted', 'posthorn_proxy', []),
+    stranger: stranger('stranger', 'posthorn_mx', []),
+  };
+  const postgres = await directory(identities);
+  mkdirSync(join(root, 'peers'));
+  writeFileSync(join(root, 'peers', 'peers'), peers(identities));
+  writeFileSync(join(root, 'hosts'), hostsFile());
+  writeFileSync(join(root, 'resolv.conf'), 'nameserver 127.0.0.1\noptions edns0 trust-ad ndots:1\n');
+  const resolvers = (['mx', 'egress'] as const).map((role) =>
+    spawn('ip', ['netns', 'exec', `ph-checks-${role}`, 'node', join(import.meta.dirname, 'dns-stub.mjs'), IP.here], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    }),
+  );
+  for (const role of ['mx', 'submission', 'egress'] as const) startRole(root, role, postgres.port);
+  return {
+    root,
+    postgres,
+    identities,
+    exec: (role, ...command) => shAsync(`podman exec ${name(role, 'postfix')} ${command.map(quote).join(' ')}`),
+    logs: (role, container = 'postfix') => shAsync(`podman logs ${name(role, container)} 2>&1`),
+    container: name,
+    redis: (role, ...command) =>
+      shAsync(`podman exec ${name(role, 'redis')} redis-cli ${command.map(quote).join(' ')}`),
+    podman: (...command) => shAsync(`podman ${command.map(quote).join(' ')}`),
+    healthy: (role, container, argument) => healthy(name(role, container), argument),
+    ...faults(root, identities, issue, postgres),
+    close: async () => {
+      for (const resolver of resolvers) resolver.kill();
+      tearDown();
+      await postgres.stop();
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+}
+
+const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+const name = (role: Role, container: string): string => `ph-checks-${role}-${container}`;
+
+async function healthy(container: string, argument: string): Promise<boolean> {
+  try {
+    await shAsync(
+      `podman exec ${container} healthcheck ${argument} ready && podman exec ${container} healthcheck ${argument} live`,
+    );
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+type Faults = Pick<Stage, 'hosts' | 'rename' | 'unlist' | 'renewPublic' | 'cutDirectory' | 'stopInBackground'>;
+
+function faults(
+  root: string,
+  identities: Record<string, Identity>,
+  issue: ReturnType<typeof authority>,
+  postgres: TestPostgres,
+): Faults {
+  const hosts = join(root, 'hosts');
+  const list = join(root, 'peers', 'peers');
+  return {
+    hosts: () => {
+      const text = readFileSync(hosts, 'utf8');
+      return () => writeFileSync(hosts, text);
+    },
+    rename: (from, to) => writeFileSync(hosts, readFileSync(hosts, 'utf8').replaceAll(from, to)),
+    unlist: (role) => {
+      const text = readFileSync(list, 'utf8');
+      writeFileSync(list, text.replace(`${identities[role]?.fingerprint} ${role}\n`, ''));
+      return () => writeFileSync(list, text);
+    },
+    renewPublic: (role, broken) => {
+      const { folder } = issue('renewed', HOSTNAME, [HOSTNAME]);
+      const mounted = join(root, role, 'tls-public');
+      copyFileSync(join(folder, 'tls.crt'), join(mounted, 'tls.crt'));
+      if (!broken) copyFileSync(join(folder, 'tls.key'), join(mounted, 'tls.key'));
+    },
+    cutDirectory: (cut) => {
+      const rule = `INPUT -i ${BRIDGE} -p tcp --dport ${postgres.port} -j REJECT --reject-with tcp-reset`;
+      sh(`iptables ${cut ? '-I' : '-D'} ${rule}`);
+    },
+    stopInBackground: (role) =>
+      new Promise((resolve) => {
+        const container = name(role, 'postfix');
+        execFile('podman', ['stop', '-t', '60', container], () => {
+          resolve(Number(sh(`podman inspect -f '{{.State.ExitCode}}' ${container}`)));
+        });
+      }),
+  };
+}
+
+function peers(identities: Record<string, Identity>): string {
+  return ['mx', 'submission', 'egress'].map((role) => `${identities[role]?.fingerprint} ${role}\n`).join('');
+}
+
+function hostsFile(): string {
+  return [
+    '127.0.0.1 localhost',
+    `${IP.here} ${HOSTS.directory} ${HOSTS.store} mx.outside.test`,
+    `${IP.mx} ${HOSTS.mx}`,
+    `${IP.egress} ${HOSTS.egress}`,
+    '',
+  ].join('\n');
+}
+
+function network(): void {
+  sh(`ip link add ${BRIDGE} type bridge; ip addr add ${IP.here}/24 dev ${BRIDGE}; ip link set ${BRIDGE} up`);
+  for (const role of ['mx', 'submission', 'egress'] as const) {
+    const ns = `ph-checks-${role}`;
+    const veth = `phc-${role}`;
+    sh(`ip netns add ${ns}; ip link add ${veth} type veth peer name eth0 netns ${ns}
+      ip link set ${veth} master ${BRIDGE} up
+      ip -n ${ns} addr add ${IP[role]}/24 dev eth0; ip -n ${ns} link set eth0 up; ip -n ${ns} link set lo up
+      ip -n ${ns} route add default via ${IP.here}
+      ip netns exec ${ns} sysctl -qw net.ipv4.ip_unprivileged_port_start=0`);
+  }
+}
+
+/** PostgreSQL with client certificates, as the pooler asks for them. */
+async function directory(identities: Record<string, Identity>): Promise<TestPostgres> {
+  const own = identities.postgres?.folder ?? '';
+  const file = (path: string): string => readFileSync(join(own, path), 'utf8');
+  const postgres = await startPostgres({
+    settings: [
+      "listen_addresses = '*'",
+      'ssl = on',
+      "ssl_cert_file = 'tls.crt'",
+      "ssl_key_file = 'tls.key'",
+      "ssl_ca_file = 'ca.crt'",
+      'max_connections = 120',
+    ],
+    hba: ['hostssl posthorn all 10.99.7.0/24 cert'],
+    files: { 'tls.crt': file('tls.crt'), 'tls.key': file('tls.key'), 'ca.crt': file('ca.crt') },
+  });
+  const owner = new pg.Client(postgres.as('posthorn'));
+  await owner.connect();
+  await owner.query('CREATE SCHEMA posthorn');
+  for (const { sql } of await readMigrations()) await owner.query(sql);
+  await owner.query(`
+    INSERT INTO posthorn.shards (name, host) VALUES ('a', '${HOSTS.store}');
+    INSERT INTO posthorn.domains (domain, object_uid, object_namespace, object_name)
+      VALUES ('example.org', 'd1', 'mail', 'example'), ('${HOSTNAME}', 'd2', 'mail', 'host');
+    UPDATE posthorn.settings SET postmaster = 'alice@example.org';`);
+  for (const [n, who] of ['alice', 'bob', 'full', 'gone', 'broken'].entries()) {
+    await owner.query(
+      `WITH m AS (INSERT INTO posthorn.mailboxes (uuid, address, shard, object_uid, object_namespace, object_name)
+         VALUES ($1::uuid, $2, 'a', $3, 'mail', $4) RETURNING uuid)
+       INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
+         SELECT $2, 'example.org', 'mailbox', uuid, now(), $3 FROM m`,
+      [`00000000-0000-4000-8000-00000000000${n}`, `${who}@example.org`, `m${n}`, who],
+    );
+  }
+  await owner.query(`INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
+    VALUES ('sales@example.org', 'example.org', 'alias', '00000000-0000-4000-8000-000000000000', now(), 'm0')`);
+  await owner.end();
+  return postgres;
+}
+
+function values(directoryPort: number): Record<string, string> {
+  return {
+    SYSTEM: 'mail',
+    NAMESPACE: 'mail',
+    CLUSTER_DOMAIN: 'cluster.local',
+    HOSTNAME,
+    POSTMASTER: 'alice@example.org',
+    // the first member does not exist: look-ups must go on to the next
+    DIRECTORY_HOSTS: `mail-postgres-9.mail-postgres-members.${SUFFIX},${HOSTS.directory}`,
+    DIRECTORY_PORT: String(directoryPort),
+    MX_INTERNAL_HOST: HOSTS.mx,
+    EGRESS_HOST: HOSTS.egress,
+    MESSAGE_SIZE_LIMIT: '200000',
+    REJECT_SCORE: '15',
+    TAG_SCORE: '6',
+    GREYLIST_SCORE: '0',
+  };
+}
+
+function writeConfig(folder: string, component: string, role: string, port: number): string {
+  mkdirSync(folder, { recursive: true });
+  for (const [file, text] of Object.entries(renderRole(loadTemplates(), component, role, values(port)))) {
+    writeFileSync(join(folder, file), text);
+  }
+  return folder;
+}
+
+/** Secrets are mounted from copies, so that a check can replace them. */
+function mountSecret(root: string, role: Role, mount: string, source: string): string {
+  const folder = join(root, role, mount);
+  mkdirSync(folder, { recursive: true });
+  for (const file of ['tls.crt', 'tls.key', 'ca.crt']) copyFileSync(join(source, file), join(folder, file));
+  return `-v ${folder}:/${mount}:ro`;
+}
+
+/** As the kubelet makes them: anybody in the container may write. */
+function emptyDirs(root: string, pod: string, paths: readonly string[]): string {
+  return paths
+    .map((path) => {
+      const folder = join(root, 'empty', pod, path);
+      mkdirSync(folder, { recursive: true });
+      chmodSync(folder, 0o777);
+      return `-v ${folder}:${path}`;
+    })
+    .join(' ');
+}
+
+function startRole(root: string, role: Role, port: number): void {
+  const ns = `--network=ns:/run/netns/ph-checks-${role} -v ${join(root, 'hosts')}:/etc/hosts:ro -v ${join(root, 'resolv.conf')}:/etc/resolv.conf:ro`;
+  const readOnly = '--read-only --read-only-tmpfs=false --security-opt=no-new-privileges --cap-drop=ALL';
+  if (role !== 'submission') {
+    sh(`podman run -d --pull=never --name ${name(role, 'redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp --entrypoint redis-server \
+      ${REDIS_IMAGE} --bind 127.0.0.1 --save '' --dir /tmp`);
+    const rspamd = role === 'mx' ? 'filter' : 'signer';
+    const config = writeConfig(join(root, role, 'rspamd'), 'rspamd', rspamd, port);
+    sh(
+      `podman run -d --pull=never --name ${name(role, 'rspamd')} ${ns} ${readOnly} ${emptyDirs(root, `${role}-rspamd`, ['/run', '/tmp', '/var/lib/rspamd'])} -v ${config}:/config:ro ${PREFIX}/rspamd:${TAG} ${rspamd}`,
+    );
+  }
+  const config = writeConfig(join(root, role, 'postfix'), 'postfix', role, port);
+  mkdirSync(join(root, role, 'sasl'), { recursive: true });
+  mkdirSync(join(root, role, 'queue'), { recursive: true });
+  const mounts = [
+    `-v ${config}:/config:ro -v ${join(root, role, 'queue')}:/var/spool/postfix`,
+    mountSecret(root, role, 'tls', join(root, 'ca', role)),
+    role === 'egress' ? '' : mountSecret(root, role, 'tls-public', join(root, 'ca', 'public')),
+    role === 'submission' ? `-v ${join(root, role, 'sasl')}:/run/sasl` : `-v ${join(root, 'peers')}:/peers:ro`,
+    emptyDirs(root, `${role}-postfix`, ['/run', '/tmp', '/etc/postfix', '/var/lib/postfix']),
+  ];
+  const capabilities = CAPABILITIES.map((capability) => `--cap-add=${capability}`).join(' ');
+  sh(`podman run -d --pull=never --name ${name(role, 'postfix')} ${ns} ${readOnly} ${capabilities} ${mounts.join(' ')} \
+    ${PREFIX}/postfix:${TAG} ${role}`);
+}
+
+function tearDown(): void {
+  for (const role of ['mx', 'submission', 'egress'] as const) {
+    for (const container of ['postfix', 'rspamd', 'redis']) quiet(`podman rm -f -t 1 ${name(role, container)}`);
+    // a resolver that an interrupted run left in its namespace
+    quiet(`ip netns pids ph-checks-${role} | xargs -r kill`);
+    quiet(`ip link del phc-${role}`);
+    quiet(`ip netns del ph-checks-${role}`);
+  }
+  quiet(`ip link del ${BRIDGE}`);
+}
+
+/** Waits until the health check of every container says ready. */
+export async function untilReady(stage: Stage): Promise<void> {
+  const probes: [Role, 'postfix' | 'rspamd', string][] = [
+    ['mx', 'rspamd', 'filter'],
+    ['egress', 'rspamd', 'signer'],
+    ['mx', 'postfix', 'mx'],
+    ['submission', 'postfix', 'submission'],
+    ['egress', 'postfix', 'egress'],
+  ];
+  for (const [role, container, argument] of probes) {
+    for (const end = Date.now() + 120_000; !(await stage.healthy(role, container, argument)); await sleep(500)) {
+      if (Date.now() > end) throw new Error(`${role}/${container} is not ready:\n${await stage.logs(role, container)}`);
+    }
+  }
+}
