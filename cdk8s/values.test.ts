@@ -46,6 +46,7 @@ describe('resolverConfig', () => {
   it('takes forwarders and anchors', () => {
     expect(resolverConfig(FULL_SPEC.resolver).split('\n')).toEqual([
       'server:',
+      '    unblock-lan-zones: yes',
       '    root-hints: "/usr/share/dns/root.hints"',
       `    trust-anchor: "${FULL_SPEC.resolver.trustAnchors[0]}"`,
       'forward-zone:',
@@ -58,6 +59,7 @@ describe('resolverConfig', () => {
   it('takes root servers where there is no forwarder', () => {
     expect(resolverConfig({ ...FULL_SPEC.resolver, forwarders: [], trustAnchors: [] }).split('\n')).toEqual([
       'server:',
+      '    unblock-lan-zones: yes',
       '    trust-anchor-file: "/usr/share/dns/root.key"',
       'stub-zone:',
       '    name: "."',

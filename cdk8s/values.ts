@@ -46,8 +46,11 @@ const INTERNET = { hints: '/usr/share/dns/root.hints', anchor: '/usr/share/dns/r
 export function resolverConfig({ forwarders, rootServers, trustAnchors }: MailSystemResolved['resolver']): string {
   const roots = forwarders.length > 0 ? [] : rootServers;
   const anchors = trustAnchors.map((anchor) => `trust-anchor: "${plain(anchor)}"`);
+  const isPrivate = forwarders.length > 0 || roots.length > 0;
   return [
     ...clause('server:', [
+      // Whoever has resolvers of their own may have names for private addresses too.
+      ...(isPrivate ? ['unblock-lan-zones: yes'] : []),
       ...(roots.length > 0 ? [] : [`root-hints: "${INTERNET.hints}"`]),
       ...(anchors.length > 0 ? anchors : [`trust-anchor-file: "${INTERNET.anchor}"`]),
     ]),

@@ -78,6 +78,7 @@ export const mailDomainConditions: ConditionDocs = {
     reasons: {
       KeyLoaded: 'It has.',
       WaitingForKey: 'The key is not made yet.',
+      KeyNotLoaded: 'The key is in its Secret, and is about to be loaded.',
       KeyUnusable: 'The Secret of the key can not be used. The message says why.',
       SigningCacheUnavailable: 'Redis can not be reached, so a new key is not known at egress yet.',
     },

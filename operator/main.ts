@@ -39,7 +39,8 @@ async function main(): Promise<void> {
     onLost: () => process.exit(1),
   });
   stop.onStop('leader', leader.stop);
-  await leader.acquired;
+  await Promise.race([leader.acquired, stop.stopped]);
+  if (stop.signal.aborted) return;
   leading = true;
   client.setFence(leader.isLeader);
   log.info({ namespaces: config.watchNamespaces }, 'leading');

@@ -1,5 +1,5 @@
 import type { Mailbox } from '../../crds/mailbox.js';
-import { type RunningController, runBatchController } from '../runtime/controller.js';
+import { isPaused, type RunningController, runBatchController } from '../runtime/controller.js';
 import type { Informer } from '../runtime/informer.js';
 import type { Metrics } from '../runtime/metrics.js';
 import { type KubeObject, keyOf, refKey } from '../runtime/object.js';
@@ -42,8 +42,9 @@ export function runMailboxController(
   };
   mailboxes.onEvent(({ type, object, previous, initial }) => {
     if (type === 'deleted') rememberGone(deps, object);
+    if (type === 'updated' && !isNews(object, previous)) return;
     queue.add(keyOf(object), { background: initial });
-    for (const address of claimedBefore(object, previous)) enqueueClaimants(deps, address);
+    for (const address of touchedAddresses(object, previous)) enqueueClaimants(deps, address);
   });
   secrets.onEvent(({ object, initial }) => {
     if (!initial) enqueueIndex(deps, 'secret', keyOf(object));
@@ -69,13 +70,18 @@ export function runMailboxController(
   return { ...running, deps };
 }
 
-/** Addresses that an event may have set free or contested: those of the object before and after. */
-function claimedBefore(object: Mailbox, previous: Mailbox | undefined): Set<string> {
-  return new Set(
-    previous === undefined
-      ? []
-      : [...claimedAddresses(previous), ...claimedAddresses(object)].filter(() => previous.spec !== object.spec),
+/** Our own status comes back as an event; only what people change means to look again. */
+function isNews(object: Mailbox, previous: Mailbox | undefined): boolean {
+  const before = previous?.metadata;
+  return (
+    before?.generation !== object.metadata.generation ||
+    isPaused(object) !== (previous !== undefined && isPaused(previous))
   );
+}
+
+/** Addresses that an event may have set free or contested: those of the object before and after. */
+function touchedAddresses(object: Mailbox, previous: Mailbox | undefined): Set<string> {
+  return new Set(previous === undefined ? [] : [...claimedAddresses(previous), ...claimedAddresses(object)]);
 }
 
 function rememberGone(deps: MailboxDependencies, object: Mailbox): void {

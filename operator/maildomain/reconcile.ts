@@ -112,8 +112,10 @@ async function signingState(
   }
   if (system === undefined) return { key, state: { ok: false, ...waiting } };
   try {
-    await syncSigning({ secrets: deps.dkimSecrets, hosted: deps.hosted, log: deps.log }, system);
-    return { key, state: { ok: true, selector: key.selector } };
+    const signed = await syncSigning({ secrets: deps.dkimSecrets, hosted: deps.hosted, log: deps.log }, system);
+    if (signed.has(spec.domain)) return { key, state: { ok: true, selector: key.selector } };
+    const message = 'The key is in its Secret but not loaded yet.';
+    return { key, state: { ok: false, reason: 'KeyNotLoaded', message }, error: new Error(message) };
   } catch (error) {
     const message = `The signers' cache can't be filled (${(error as Error).message}): outgoing mail waits. It is tried again by itself.`;
     return { key, state: { ok: false, reason: 'SigningCacheUnavailable', message }, error };

@@ -9,8 +9,8 @@
 export interface SigningKey {
   domain: string;
   selector: string;
-  /** PKCS #8 PEM. */
-  privateKey: string;
+  /** PKCS #8 PEM. Undefined: it can't be had now, and the domain's mail has to wait. */
+  privateKey: string | undefined;
 }
 
 /** What the cache holds. */
@@ -41,7 +41,12 @@ export interface SigningCache {
 
 /** What must be written for the cache to hold exactly `desired`; undefined when it does. Pure. */
 export function cacheChanges(desired: readonly SigningKey[], current: CacheContent): CacheChanges | undefined {
-  const keys = Object.fromEntries(desired.map((key) => [`${key.selector}.${key.domain}`, key.privateKey]));
+  const keys = Object.fromEntries(
+    desired.flatMap(({ domain, selector, privateKey }) =>
+      privateKey === undefined ? [] : [[`${selector}.${domain}`, privateKey]],
+    ),
+  );
+  // A selector without a key is what makes the signers defer: without it they would take the domain for a stranger's.
   const selectors = Object.fromEntries(desired.map((key) => [key.domain, key.selector]));
   const changes: CacheChanges = {
     setKeys: differing(keys, current.keys),

@@ -11,6 +11,7 @@ export interface Secret extends KubeObject {
 }
 
 export interface DkimKey extends SigningKey {
+  privateKey: string;
   algorithm: 'rsa-2048' | 'ed25519';
   /** The TXT record's value, unquoted. */
   record: string;

@@ -2,7 +2,7 @@ import { type MailDomain, resolveMailDomain } from '../../crds/maildomain.js';
 import type { CacheReader } from '../runtime/cache.js';
 import type { Log } from '../runtime/log.js';
 import type { AttachedSystem } from '../systems.js';
-import { type SigningKey, syncSigningCache } from './cache.js';
+import { syncSigningCache } from './cache.js';
 import { dkimSecretName, readDkimSecret, type Secret } from './secret.js';
 
 /** Selector of a domain that doesn't choose one. */
@@ -27,21 +27,37 @@ export function signingDomains(system: AttachedSystem, hosted: readonly MailDoma
 }
 
 /**
- * Brings a MailSystem's signing cache up to date. A domain whose Secret is not there yet is left out until it is,
- * and until then it is not in the directory either, so nobody can send as it.
+ * Brings a MailSystem's signing cache up to date. A hosted domain whose key can't be read is in it without a key: its
+ * mail is deferred, that of the others goes on.
  *
- * @returns the domains that the cache now signs for
+ * @returns the domains that the cache can sign for
  * @throws when the cache can't be reached or written
  */
 export async function syncSigning(deps: SigningDependencies, system: AttachedSystem): Promise<Set<string>> {
-  const keys: SigningKey[] = [];
-  for (const [domain, selector] of signingDomains(system, deps.hosted(system.key))) {
-    const secret = deps.secrets.get(`${system.namespace}/${dkimSecretName(domain, selector)}`);
-    if (secret === undefined) continue;
-    const { privateKey } = readDkimSecret(secret);
-    keys.push({ domain, selector, privateKey });
-  }
+  const keys = [...signingDomains(system, deps.hosted(system.key))].map(([domain, selector]) => ({
+    domain,
+    selector,
+    privateKey: privateKeyOf(deps, system, domain, selector),
+  }));
   const written = await syncSigningCache(system.signing, keys);
-  if (written) deps.log.info({ system: system.key, domains: keys.length }, 'filled the signing cache');
-  return new Set(keys.map((key) => key.domain));
+  const usable = new Set(keys.filter((key) => key.privateKey !== undefined).map((key) => key.domain));
+  if (written)
+    deps.log.info({ system: system.key, domains: keys.length, keys: usable.size }, 'filled the signing cache');
+  return usable;
+}
+
+function privateKeyOf(
+  deps: SigningDependencies,
+  system: AttachedSystem,
+  domain: string,
+  selector: string,
+): string | undefined {
+  const secret = deps.secrets.get(`${system.namespace}/${dkimSecretName(domain, selector)}`);
+  if (secret === undefined) return undefined;
+  try {
+    return readDkimSecret(secret).privateKey;
+  } catch (error) {
+    deps.log.warn({ system: system.key, domain, err: error }, 'the DKIM key can not be read; mail of the domain waits');
+    return undefined;
+  }
 }

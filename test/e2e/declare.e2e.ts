@@ -9,20 +9,26 @@ import { dialogue, send } from './lib/smtp.js';
 
 const { smtp, imap } = inject('environment');
 const unique = (name: string) => `${name}-${randomUUID().slice(0, 6)}`;
-const freshId = () => `<${randomUUID()}@outside.test>`;
+const freshId = () => `<${randomUUID()}@outside.example>`;
 const ready = (name: string) => waitForCondition(mailboxType, { namespace, name }, {});
-const refused = (name: string, reason: string) => waitForCondition(mailboxType, { namespace, name }, { status: 'False', reason });
+const refused = (name: string, reason: string) =>
+  waitForCondition(mailboxType, { namespace, name }, { status: 'False', reason });
 
 /** Pods and how often each was restarted. */
 async function pods(): Promise<string[]> {
-  const { items } = await kube().list<KubeObject & { status?: { containerStatuses?: { restartCount: number }[] } }>(builtin.pod, { namespace });
-  return items.map((pod) => `${pod.metadata.uid} ${(pod.status?.containerStatuses ?? []).map((c) => c.restartCount).join()}`).sort();
+  const { items } = await kube().list<KubeObject & { status?: { containerStatuses?: { restartCount: number }[] } }>(
+    builtin.pod,
+    { namespace },
+  );
+  return items
+    .map((pod) => `${pod.metadata.uid} ${(pod.status?.containerStatuses ?? []).map((c) => c.restartCount).join()}`)
+    .sort();
 }
 
 async function rcpt(address: string): Promise<string> {
   const session = await dialogue(smtp);
-  await session.command('EHLO client.outside.test');
-  await session.command('MAIL FROM:<friend@outside.test>');
+  await session.command('EHLO client.outside.example');
+  await session.command('MAIL FROM:<friend@outside.example>');
   const reply = await session.command(`RCPT TO:<${address}>`);
   session.close();
   return reply;
@@ -68,11 +74,13 @@ describe('a Mailbox', () => {
     await apply(...mailboxObjects(name, { deletionPolicy: 'Retain' }));
     const uuid = String((await ready(name)).status?.uuid);
     const messageId = freshId();
-    await send(smtp, { from: 'friend@outside.test', to: `${name}@${domain}`, text: 'keep me', messageId });
+    await send(smtp, { from: 'friend@outside.example', to: `${name}@${domain}`, text: 'keep me', messageId });
     await waitForMessage(imap, login(name), messageId);
 
     await remove(mailboxType, { namespace, name });
-    await waitFor('the address to be refused', async () => ((await rcpt(`${name}@${domain}`)).startsWith('550') ? true : undefined));
+    await waitFor('the address to be refused', async () =>
+      (await rcpt(`${name}@${domain}`)).startsWith('550') ? true : undefined,
+    );
     expect(await canLogIn(imap, login(name))).toBe(false);
 
     await apply(...mailboxObjects(name));
@@ -92,10 +100,12 @@ describe('a Mailbox', () => {
     await apply(...mailboxObjects(name, { deletionPolicy: 'Delete' }));
     const uuid = String((await ready(name)).status?.uuid);
     const messageId = freshId();
-    await send(smtp, { from: 'friend@outside.test', to: `${name}@${domain}`, text: 'x', messageId });
+    await send(smtp, { from: 'friend@outside.example', to: `${name}@${domain}`, text: 'x', messageId });
     await waitForMessage(imap, login(name), messageId);
     const home = `/srv/mail/mailboxes/${uuid.slice(0, 2)}/${uuid}`;
-    const exists = async () => (await kubectl(['exec', '-n', namespace, `${systemName}-store-a-0`, '-c', 'dovecot', '--', 'test', '-d', home])).code === 0;
+    const exists = async () =>
+      (await kubectl(['exec', '-n', namespace, `${systemName}-store-a-0`, '-c', 'dovecot', '--', 'test', '-d', home]))
+        .code === 0;
     expect(await exists()).toBe(true);
     await drop(name);
     await waitFor('the data to be removed', async () => ((await exists()) ? undefined : true), 170_000);
@@ -106,7 +116,7 @@ describe('a Mailbox', () => {
     await apply(...mailboxObjects(name));
     await ready(name);
     const messageId = freshId();
-    await send(smtp, { from: 'friend@outside.test', to: `${name}@${domain}`, text: 'x', messageId });
+    await send(smtp, { from: 'friend@outside.example', to: `${name}@${domain}`, text: 'x', messageId });
     await waitForMessage(imap, login(name), messageId);
     await apply(...mailboxObjects(name, { address: `${name}-new@${domain}` }));
     await ready(name);
@@ -124,12 +134,14 @@ describe('bad input', () => {
     expect(await bad({ address: 'not-an-address' })).toMatch(/spec\.address.*must be an address/s);
     expect(await bad({ adopt: 'yes' })).toMatch(/spec\.adopt.*UUID/s);
     const name = unique('bad');
-    expect(await bad({ address: `${name}@${domain}`, aliases: [`${name.toUpperCase()}@${domain}`] })).toMatch(/must not contain the main address/);
+    expect(await bad({ address: `${name}@${domain}`, aliases: [`${name.toUpperCase()}@${domain}`] })).toMatch(
+      /must not contain the main address/,
+    );
   });
 
   it('[R34] an unknown domain is told by a condition, and mended by making the MailDomain', async () => {
     const name = unique('homeless');
-    const other = `${name}.test`;
+    const other = `${name}.example`;
     await apply(...mailboxObjects(name, { address: `x@${other}` }));
     expect((await refused(name, 'DomainNotFound')).status?.conditions?.[0]?.message).toContain(other);
     await apply({ apiVersion: 'posthorn.dev/v1alpha1', kind: 'MailDomain', metadata: { name: other, namespace } });
@@ -153,7 +165,7 @@ describe('bad input', () => {
     await ready(older);
     await refused(younger, 'AddressConflict');
     const messageId = freshId();
-    await send(smtp, { from: 'friend@outside.test', to: contested, text: 'x', messageId });
+    await send(smtp, { from: 'friend@outside.example', to: contested, text: 'x', messageId });
     await waitForMessage(imap, login(older), messageId);
     await drop(older, younger);
   });
@@ -166,7 +178,16 @@ describe('bad input', () => {
     await apply(mailboxObjects(name)[0] as KubeObject);
     await ready(name);
     expect(await canLogIn(imap, login(name))).toBe(true);
-    await kubectlOk(['patch', 'secret', '-n', namespace, `${name}-password`, '--type=json', '-p', '[{"op":"remove","path":"/data/password"}]']);
+    await kubectlOk([
+      'patch',
+      'secret',
+      '-n',
+      namespace,
+      `${name}-password`,
+      '--type=json',
+      '-p',
+      '[{"op":"remove","path":"/data/password"}]',
+    ]);
     await refused(name, 'KeyNotFound');
     expect(await canLogIn(imap, login(name))).toBe(true);
     await apply(...mailboxObjects(name, {}, ''));
@@ -177,42 +198,64 @@ describe('bad input', () => {
 
   it('[R34] a MailDomain that Mailboxes use stays and says why, mail goes on, and it goes when they are gone', async () => {
     const name = unique('leaving');
-    const other = `${name}.test`;
+    const other = `${name}.example`;
     await apply({ apiVersion: 'posthorn.dev/v1alpha1', kind: 'MailDomain', metadata: { name: other, namespace } });
     await apply(...mailboxObjects(name, { address: `x@${other}` }));
     await ready(name);
     await kube().delete(mailDomainType, { namespace, name: other });
-    const { status } = await waitForCondition(mailDomainType, { namespace, name: other }, { type: 'Deleting', status: 'False', reason: 'InUse' });
+    const { status } = await waitForCondition(
+      mailDomainType,
+      { namespace, name: other },
+      { type: 'Deleting', status: 'False', reason: 'InUse' },
+    );
     expect(status?.conditions?.find((c) => c.type === 'Deleting')?.message).toContain('1 Mailboxes');
     const messageId = freshId();
-    await send(smtp, { from: 'friend@outside.test', to: `x@${other}`, text: 'x', messageId });
+    await send(smtp, { from: 'friend@outside.example', to: `x@${other}`, text: 'x', messageId });
     await waitForMessage(imap, { user: `x@${other}`, pass: password(name) }, messageId);
     await drop(name);
-    await waitFor('the domain to go', async () => ((await kube().find(mailDomainType, { namespace, name: other })) === undefined ? true : undefined), 90_000);
+    await waitFor(
+      'the domain to go',
+      async () => ((await kube().find(mailDomainType, { namespace, name: other })) === undefined ? true : undefined),
+      90_000,
+    );
     expect(await rcpt(`x@${other}`)).toMatch(/^5/);
   });
 
   it('[R34] a MailSystem with data in it stays and says why', async () => {
     const system = unique('second');
-    const other = `${system}.test`;
+    const other = `${system}.example`;
     const ns = `e2e-${system}`;
     await kubectlOk(['create', 'namespace', ns]);
     const at = (kind: string, name: string, spec: object): KubeObject =>
       ({ apiVersion: 'posthorn.dev/v1alpha1', kind, metadata: { name, namespace: ns }, spec }) as KubeObject;
     await apply(
-      at('MailSystem', system, { hostname: `mail.${other}`, database: { members: 1, size: '256Mi' }, store: { size: '256Mi' }, images: { tag: 'none' } }),
+      at('MailSystem', system, {
+        hostname: `mail.${other}`,
+        database: { members: 1, size: '256Mi' },
+        store: { size: '256Mi' },
+        images: { tag: 'none' },
+      }),
       at('MailDomain', other, {}),
       at('Mailbox', 'someone', { address: `someone@${other}` }),
     );
     await waitForCondition(mailDomainType, { namespace: ns, name: other }, { type: 'SystemReady' });
     await kube().delete(mailSystemType, { namespace: ns, name: system });
-    const { status } = await waitForCondition(mailSystemType, { namespace: ns, name: system }, { type: 'Deleting', status: 'False', reason: 'InUse' });
+    const { status } = await waitForCondition(
+      mailSystemType,
+      { namespace: ns, name: system },
+      { type: 'Deleting', status: 'False', reason: 'InUse' },
+    );
     expect(status?.conditions?.find((c) => c.type === 'Deleting')?.message).toContain('1 MailDomains and 1 Mailboxes');
     const { items } = await kube().list(builtin.statefulSet, { namespace: ns });
     expect(items.length).toBeGreaterThan(0);
     await remove(mailboxType, { namespace: ns, name: 'someone' });
     await remove(mailDomainType, { namespace: ns, name: other });
-    await waitFor('the MailSystem to go', async () => ((await kube().find(mailSystemType, { namespace: ns, name: system })) === undefined ? true : undefined), 90_000);
+    await waitFor(
+      'the MailSystem to go',
+      async () =>
+        (await kube().find(mailSystemType, { namespace: ns, name: system })) === undefined ? true : undefined,
+      90_000,
+    );
     await kubectlOk(['delete', 'namespace', ns, '--wait=false']);
   });
 });
@@ -220,7 +263,12 @@ describe('bad input', () => {
 describe('drift', () => {
   it('[R34] of a child is repaired', async () => {
     const service = { namespace, name: `${systemName}-mx` };
-    await kube().patchMerge(builtin.service, service, { spec: { ports: [{ name: 'smtp', port: 2525, targetPort: 25 }] } }, { fieldManager: 'vandal' });
+    await kube().patchMerge(
+      builtin.service,
+      service,
+      { spec: { ports: [{ name: 'smtp', port: 2525, targetPort: 25 }] } },
+      { fieldManager: 'vandal' },
+    );
     await waitFor(
       'port 25 to be back',
       async () => {
@@ -234,10 +282,25 @@ describe('drift', () => {
   it('[R34] does not exist at rest: a restarted operator writes nothing', async () => {
     await waitForCondition(mailSystemType, { namespace, name: systemName }, {});
     const versions = async () => {
-      const kinds = [mailSystemType, mailDomainType, mailboxType, builtin.statefulSet, builtin.deployment, builtin.configMap, builtin.service, builtin.networkPolicy];
+      const kinds = [
+        mailSystemType,
+        mailDomainType,
+        mailboxType,
+        builtin.statefulSet,
+        builtin.deployment,
+        builtin.configMap,
+        builtin.service,
+        builtin.networkPolicy,
+      ];
       const lists = await Promise.all(kinds.map((type) => kube().list(type, { namespace, metadataOnly: true })));
       // Patroni keeps its own ConfigMaps, which change all the time.
-      const ours = lists.flatMap((list) => list.items).filter((object) => !/-postgres-(config|leader|failover|sync|failsafe)$/.test(object.metadata.name) || object.metadata.labels?.['posthorn.dev/inventory'] !== undefined);
+      const ours = lists
+        .flatMap((list) => list.items)
+        .filter(
+          (object) =>
+            !/-postgres-(config|leader|failover|sync|failsafe)$/.test(object.metadata.name) ||
+            object.metadata.labels?.['posthorn.dev/inventory'] !== undefined,
+        );
       return ours.map((object) => `${object.kind} ${object.metadata.name} ${object.metadata.resourceVersion}`).sort();
     };
     const before = await versions();

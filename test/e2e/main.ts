@@ -19,7 +19,9 @@ async function main(args: readonly string[]): Promise<void> {
   const tests = vitest.state.getTestModules().flatMap((module) => [...module.children.allTests()]);
   const passed = tests.filter((test) => test.result().state === 'passed').length;
   const failed = tests.filter((test) => test.result().state === 'failed').length;
-  const broken = vitest.state.getUnhandledErrors().length + vitest.state.getTestModules().filter((m) => m.errors().length > 0).length;
+  const broken =
+    vitest.state.getUnhandledErrors().length +
+    vitest.state.getTestModules().filter((m) => m.errors().length > 0).length;
   await vitest.close();
   if (failed + broken > 0 || passed === 0) process.exitCode = 1;
   console.log(`${passed} passed, ${failed + broken} failed`);

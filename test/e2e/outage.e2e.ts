@@ -28,7 +28,7 @@ afterAll(async () => {
 
 /** Sends 1,000 messages through a fault; it lasts from now until `fault` resolves. */
 async function through(fault: () => Promise<unknown>, rate: number): Promise<{ ledger: Ledger; sender: string }> {
-  const sender = `load-${randomUUID().slice(0, 8)}@outside.test`;
+  const sender = `load-${randomUUID().slice(0, 8)}@outside.example`;
   const recipients = boxes.map((name) => `${name}@${domain}`);
   const ledger = await sendLoad({ target: smtp, from: sender, recipients, messages: MESSAGES, rate, until: fault() });
   return { ledger, sender };
@@ -60,7 +60,10 @@ async function countById(): Promise<Map<string, number>> {
 }
 
 async function databaseLeader(): Promise<string> {
-  const { items } = await kube().list<KubeObject>(builtin.pod, { namespace, labelSelector: 'app.kubernetes.io/component=postgres,role=primary' });
+  const { items } = await kube().list<KubeObject>(builtin.pod, {
+    namespace,
+    labelSelector: 'app.kubernetes.io/component=postgres,role=primary',
+  });
   const [leader] = items;
   if (leader === undefined) throw new Error('the database has no leader');
   return leader.metadata.name;
@@ -70,7 +73,16 @@ describe('mail keeps flowing', () => {
   it('[R1] with the operator scaled to 0', { timeout: 420_000 }, async () => {
     await kubectlOk(['scale', '-n', operatorNamespace, 'deploy/posthorn', '--replicas=0']);
     try {
-      await kubectlOk(['wait', '-n', operatorNamespace, '--for=delete', 'pod', '-l', 'app.kubernetes.io/name=posthorn', '--timeout=60s']).catch(() => '');
+      await kubectlOk([
+        'wait',
+        '-n',
+        operatorNamespace,
+        '--for=delete',
+        'pod',
+        '-l',
+        'app.kubernetes.io/name=posthorn',
+        '--timeout=60s',
+      ]).catch(() => '');
       await expectWhole(await through(async () => undefined, 40));
     } finally {
       await kubectlOk(['scale', '-n', operatorNamespace, 'deploy/posthorn', '--replicas=1']);
@@ -83,29 +95,54 @@ describe('mail keeps flowing', () => {
     const fault = async () => {
       await pause(8_000);
       await kubectlOk(['delete', 'pod', '-n', namespace, before, '--grace-period=0', '--force']);
-      await waitFor('another leader', async () => ((await databaseLeader()) === before ? undefined : true), 90_000).catch(() => undefined);
+      await waitFor(
+        'another leader',
+        async () => ((await databaseLeader()) === before ? undefined : true),
+        90_000,
+      ).catch(() => undefined);
       await pause(5_000);
     };
     await expectWhole(await through(fault, 30));
     await waitFor(
       'the database to be whole again',
       async () => {
-        const { items } = await kube().list<KubeObject & { status?: { conditions?: { type: string; status: string }[] } }>(builtin.pod, {
+        const { items } = await kube().list<
+          KubeObject & { status?: { conditions?: { type: string; status: string }[] } }
+        >(builtin.pod, {
           namespace,
           labelSelector: 'app.kubernetes.io/component=postgres',
         });
-        const ready = items.filter((pod) => pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'));
+        const ready = items.filter((pod) =>
+          pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'),
+        );
         return ready.length === 3 ? true : undefined;
       },
       120_000,
     );
   });
 
-  it('[R1] to a mailbox that one member of the directory does not show yet: deferred at worst, then delivered', { timeout: 300_000 }, async () => {
+  it('[R1] to a mailbox that one member of the directory does not show yet: deferred at worst, then delivered', {
+    timeout: 300_000,
+  }, async () => {
     const leader = await databaseLeader();
     const replica = [0, 1, 2].map((n) => `${systemName}-postgres-${n}`).find((pod) => pod !== leader) as string;
     const sql = (pod: string, statement: string) =>
-      kubectlOk(['exec', '-n', namespace, pod, '-c', 'postgres', '--', 'psql', '-h', '/run/postgresql', '-U', 'postgres', '-Atc', statement]);
+      kubectlOk([
+        'exec',
+        '-n',
+        namespace,
+        pod,
+        '-c',
+        'postgres',
+        '--',
+        'psql',
+        '-h',
+        '/run/postgresql',
+        '-U',
+        'postgres',
+        '-Atc',
+        statement,
+      ]);
     const name = `frozen-${randomUUID().slice(0, 6)}`;
     const codes: string[] = [];
     await sql(replica, 'SELECT pg_wal_replay_pause()');
@@ -115,8 +152,8 @@ describe('mail keeps flowing', () => {
       await waitForCondition(mailboxType, { namespace, name }, { status: 'False', reason: 'WaitingForReplicas' });
       for (let attempt = 0; attempt < 60; attempt += 1) {
         const session = await dialogue(smtp);
-        await session.command('EHLO client.outside.test');
-        await session.command('MAIL FROM:<friend@outside.test>');
+        await session.command('EHLO client.outside.example');
+        await session.command('MAIL FROM:<friend@outside.example>');
         codes.push((await session.command(`RCPT TO:<${name}@${domain}>`)).slice(0, 3));
         session.close();
       }
@@ -126,7 +163,13 @@ describe('mail keeps flowing', () => {
     expect(codes.filter((code) => !/^(250|450|451)$/.test(code))).toEqual([]);
     expect(codes).toContain('450');
     await waitForCondition(mailboxType, { namespace, name }, {});
-    const ledger = await sendLoad({ target: smtp, from: 'friend@outside.test', recipients: [`${name}@${domain}`], messages: 1, rate: 1 });
+    const ledger = await sendLoad({
+      target: smtp,
+      from: 'friend@outside.example',
+      recipients: [`${name}@${domain}`],
+      messages: 1,
+      rate: 1,
+    });
     await waitForMessage(imap, login(name), [...ledger.accepted.keys()][0] as string);
     await remove(mailboxType, { namespace, name });
     await kube().delete(builtin.secret, { namespace, name: `${name}-password` });
@@ -147,13 +190,21 @@ describe('mail keeps flowing', () => {
       await pause(90_000);
     };
     const result = await through(fault, 5);
-    await waitFor('the API server', async () => ((await kube().list(builtin.node)).items.length > 0 ? true : undefined), 60_000);
+    await waitFor(
+      'the API server',
+      async () => ((await kube().list(builtin.node)).items.length > 0 ? true : undefined),
+      60_000,
+    );
     await expectWhole(result);
     await waitFor(
       'all nodes to be Ready',
       async () => {
-        const { items } = await kube().list<KubeObject & { status?: { conditions?: { type: string; status: string }[] } }>(builtin.node);
-        return items.every((node) => node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True')) ? true : undefined;
+        const { items } = await kube().list<
+          KubeObject & { status?: { conditions?: { type: string; status: string }[] } }
+        >(builtin.node);
+        return items.every((node) => node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'))
+          ? true
+          : undefined;
       },
       180_000,
     );

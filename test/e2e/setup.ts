@@ -13,10 +13,20 @@ export async function setup(project: TestProject): Promise<void> {
     // Suites are only looked at: their addresses are never used.
     const nowhere = { host: '192.0.2.1', port: 1 };
     const outside = { nameServer: '192.0.2.1', sink: '192.0.2.1', trustAnchor: '' };
-    project.provide('environment', { outside, smtp: nowhere, submission: nowhere, submissions: nowhere, imap: nowhere, sieve: nowhere, ca: '' });
+    project.provide('environment', {
+      outside,
+      smtp: nowhere,
+      submission: nowhere,
+      submissions: nowhere,
+      imap: nowhere,
+      sieve: nowhere,
+      ca: '',
+    });
     return;
   }
   const started = Date.now();
-  const environment = await ensureEnvironment((text) => console.log(`[${Math.round((Date.now() - started) / 1000)} s] ${text}`));
+  const environment = await ensureEnvironment((text) =>
+    console.log(`[${Math.round((Date.now() - started) / 1000)} s] ${text}`),
+  );
   project.provide('environment', environment);
 }

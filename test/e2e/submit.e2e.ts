@@ -11,7 +11,7 @@ const environment = inject('environment');
 const { submission, submissions, imap, outside, ca } = environment;
 const auth = login('mallory');
 const trusted = { ca, serverName: hostname };
-const recipient = (label: string) => `${label}-${randomUUID().slice(0, 8)}@outside.test`;
+const recipient = (label: string) => `${label}-${randomUUID().slice(0, 8)}@outside.example`;
 
 /** What an independent verifier at the receiving side says. */
 function verify(message: Received) {
@@ -19,7 +19,7 @@ function verify(message: Received) {
     ip: message.client.replace(/^::ffff:/, ''),
     helo: message.helo,
     sender: message.from,
-    mta: 'mx.outside.test',
+    mta: 'mx.outside.example',
     resolver: resolverOf(outside) as never,
   });
 }
@@ -28,17 +28,20 @@ describe('submission', () => {
   it.each([
     ['587 with STARTTLS', submission, false],
     ['465 with TLS from the start', submissions, true],
-  ])('[R12 R15] on port %s leaves with a DKIM signature that an independent verifier accepts', async (_port, target, implicitTls) => {
-    const to = recipient('signed');
-    await send(target, { from: auth.user, to, subject: 'Grüße', text: 'signed?' }, { auth, implicitTls, ...trusted });
-    const message = await waitForReceived(outside, to);
-    const { dkim, spf, dmarc } = await verify(message);
-    expect(dkim.results.map((r) => [r.status.result, r.signingDomain])).toEqual([['pass', domain]]);
-    expect(dmarc && dmarc.status.result).toBe('pass');
-    expect(spf && spf.status.result).toBe('pass');
-    expect(message.tls).toBe(true);
-    expect(message.from).toBe(auth.user);
-  });
+  ])(
+    '[R12 R15] on port %s leaves with a DKIM signature that an independent verifier accepts',
+    async (_port, target, implicitTls) => {
+      const to = recipient('signed');
+      await send(target, { from: auth.user, to, subject: 'Grüße', text: 'signed?' }, { auth, implicitTls, ...trusted });
+      const message = await waitForReceived(outside, to);
+      const { dkim, spf, dmarc } = await verify(message);
+      expect(dkim.results.map((r) => [r.status.result, r.signingDomain])).toEqual([['pass', domain]]);
+      expect(dmarc?.status.result).toBe('pass');
+      expect(spf?.status.result).toBe('pass');
+      expect(message.tls).toBe(true);
+      expect(message.from).toBe(auth.user);
+    },
+  );
 
   it('[R15] to a mailbox here arrives there', async () => {
     const messageId = `<${randomUUID()}@${domain}>`;
@@ -49,12 +52,14 @@ describe('submission', () => {
   it('[R15] does not tell where the sender is', async () => {
     const to = recipient('private');
     await send(submission, { from: auth.user, to, text: 'x' }, { auth, ...trusted });
-    expect(decode(await waitForReceived(outside, to))).not.toMatch(/client\.outside\.test/);
+    expect(decode(await waitForReceived(outside, to))).not.toMatch(/client\.outside\.example/);
   });
 
   it('[R15] refuses an envelope sender that is not the login', async () => {
-    for (const from of [`orpheus@${domain}`, 'mallory@elsewhere.test', `nobody@${domain}`]) {
-      const refused = await refusal(send(submission, { from, to: recipient('forged'), text: 'x' }, { auth, ...trusted }));
+    for (const from of [`orpheus@${domain}`, 'mallory@elsewhere.example', `nobody@${domain}`]) {
+      const refused = await refusal(
+        send(submission, { from, to: recipient('forged'), text: 'x' }, { auth, ...trusted }),
+      );
       expect(refused?.code, from).toBe(553);
     }
   });
@@ -71,19 +76,29 @@ describe('submission', () => {
   it('[R15] refuses strangers, wrong passwords, and passwords in the clear', async () => {
     const session = await dialogue(submission);
     expect(await session.command('EHLO client')).not.toMatch(/AUTH/);
-    expect(await session.command(`AUTH PLAIN ${Buffer.from(`\0${auth.user}\0${auth.pass}`).toString('base64')}`)).toMatch(/^5\d\d/);
+    expect(
+      await session.command(`AUTH PLAIN ${Buffer.from(`\0${auth.user}\0${auth.pass}`).toString('base64')}`),
+    ).toMatch(/^5\d\d/);
     session.close();
     const open = await dialogue(submissions, { tls: true });
     await open.command('EHLO client');
     const mail = await open.command(`MAIL FROM:<${auth.user}>`);
     expect(mail.startsWith('250') ? await open.command(`RCPT TO:<${recipient('relay')}>`) : mail).toMatch(/^5\d\d/);
     open.close();
-    const wrong = await refusal(send(submission, { from: auth.user, to: recipient('wrong'), text: 'x' }, { auth: { ...auth, pass: 'wrong' }, ...trusted }));
+    const wrong = await refusal(
+      send(
+        submission,
+        { from: auth.user, to: recipient('wrong'), text: 'x' },
+        { auth: { ...auth, pass: 'wrong' }, ...trusted },
+      ),
+    );
     expect(wrong?.code).toBe(535);
   });
 
   it('[R15] refuses an unknown recipient here at once', async () => {
-    const refused = await refusal(send(submission, { from: auth.user, to: `nobody-here@${domain}`, text: 'x' }, { auth, ...trusted }));
+    const refused = await refusal(
+      send(submission, { from: auth.user, to: `nobody-here@${domain}`, text: 'x' }, { auth, ...trusted }),
+    );
     expect(refused?.code).toBe(550);
   });
 
@@ -91,7 +106,16 @@ describe('submission', () => {
     const to = recipient('emptied');
     await kubectlOk(['scale', '-n', 'posthorn-system', 'deploy', '--all', '--replicas=0']);
     try {
-      await kubectlOk(['wait', '-n', 'posthorn-system', '--for=delete', 'pod', '-l', 'app.kubernetes.io/name=posthorn', '--timeout=60s']).catch(() => '');
+      await kubectlOk([
+        'wait',
+        '-n',
+        'posthorn-system',
+        '--for=delete',
+        'pod',
+        '-l',
+        'app.kubernetes.io/name=posthorn',
+        '--timeout=60s',
+      ]).catch(() => '');
       await redis('FLUSHALL');
       await send(submission, { from: auth.user, to, text: 'x' }, { auth, ...trusted });
       await new Promise((resolve) => setTimeout(resolve, 8_000));
@@ -110,7 +134,8 @@ async function redis(command: string): Promise<void> {
 }
 
 /** Whichever client the image has, with the pod's own certificate. */
-const REDIS_CLI = 'cli=$(command -v valkey-cli || command -v redis-cli) && exec "$cli" --tls --cert /tls/tls.crt --key /tls/tls.key --cacert /tls/ca.crt "$1"';
+const REDIS_CLI =
+  'cli=$(command -v valkey-cli || command -v redis-cli) && exec "$cli" --tls --cert /tls/tls.crt --key /tls/tls.key --cacert /tls/ca.crt "$1"';
 
 /** Deferred mail is tried again when its time has come; tests need not wait for that. */
 async function flushQueues(): Promise<void> {

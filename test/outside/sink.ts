@@ -29,7 +29,7 @@ const [smtpPort, httpPort] = [Number(process.env.SMTP_PORT ?? 25), Number(proces
 const tlsFolder = process.env.TLS_FOLDER;
 
 const smtp = new SMTPServer({
-  name: process.env.SMTP_NAME ?? 'mx.outside.test',
+  name: process.env.SMTP_NAME ?? 'mx.outside.example',
   disabledCommands: ['AUTH'],
   size: 60 * 1024 * 1024,
   disableReverseLookup: true,

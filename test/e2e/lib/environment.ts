@@ -1,4 +1,5 @@
 /** One mail system for all suites: operator installed by helm, the outside world, a domain and people. */
+import { connect } from 'node:net';
 import { names } from '../../../cdk8s/names.js';
 import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
 import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
@@ -10,8 +11,8 @@ import type { Target } from './smtp.js';
 export const operatorNamespace = 'posthorn-system';
 export const namespace = 'mail-e2e';
 export const systemName = 'mail';
-export const domain = 'example.test';
-export const hostname = 'mail.example.test';
+export const domain = 'posthorn.example';
+export const hostname = 'mail.posthorn.example';
 
 /** People who exist in every suite; the password is the local part with a suffix. */
 export const people = ['mallory', 'orpheus', 'eurydice'] as const;
@@ -52,7 +53,8 @@ export async function discover(outside: Outside): Promise<Environment> {
   const endpoints = (system.status?.endpoints ?? []) as { name: string; host: string; port: number }[];
   const target = (name: string): Target => {
     const endpoint = endpoints.find((candidate) => candidate.name === name);
-    if (endpoint === undefined) throw new Error(`MailSystem ${systemName} has no endpoint ${name}: ${JSON.stringify(endpoints)}`);
+    if (endpoint === undefined)
+      throw new Error(`MailSystem ${systemName} has no endpoint ${name}: ${JSON.stringify(endpoints)}`);
     return { host: endpoint.host, port: endpoint.port };
   };
   const ca = await secretText(names(systemName).ca, 'tls.crt');
@@ -71,7 +73,18 @@ export async function discover(outside: Outside): Promise<Environment> {
 export async function installOperator(values: Record<string, string> = {}): Promise<void> {
   const helm = (await exec('./hack/tool', ['helm'], { timeoutMs: 900_000 })).stdout.trim();
   const sets = Object.entries(values).flatMap(([key, value]) => ['--set-string', `${key}=${value}`]);
-  const args = ['upgrade', '--install', 'posthorn', `${root}charts/posthorn`, '--namespace', operatorNamespace, '--create-namespace', '--wait', '--timeout', '3m'];
+  const args = [
+    'upgrade',
+    '--install',
+    'posthorn',
+    `${root}charts/posthorn`,
+    '--namespace',
+    operatorNamespace,
+    '--create-namespace',
+    '--wait',
+    '--timeout',
+    '3m',
+  ];
   const { code, stderr } = await exec(helm, [...args, ...sets], { timeoutMs: 240_000 });
   if (code !== 0) throw new Error(`helm: ${stderr}`);
 }
@@ -86,7 +99,12 @@ export async function secretText(name: string, key: string): Promise<string> {
 /** A Mailbox and the Secret with its password. */
 export function mailboxObjects(name: string, spec: Record<string, unknown> = {}, pass = password(name)): KubeObject[] {
   return [
-    { apiVersion: 'v1', kind: 'Secret', metadata: { name: `${name}-password`, namespace }, stringData: { password: pass } } as KubeObject,
+    {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: `${name}-password`, namespace },
+      stringData: { password: pass },
+    } as KubeObject,
     {
       apiVersion: 'posthorn.dev/v1alpha1',
       kind: 'Mailbox',
@@ -106,7 +124,10 @@ function mailObjects(outside: Outside): KubeObject[] {
       spec: {
         hostname,
         postmaster: `orpheus@${domain}`,
-        resolver: { rootServers: [{ name: 'ns.outside.test', address: outside.nameServer }], trustAnchors: [outside.trustAnchor] },
+        resolver: {
+          rootServers: [{ name: 'ns.outside.example', address: outside.nameServer }],
+          trustAnchors: [outside.trustAnchor],
+        },
         store: { size: '1Gi' },
         queue: { size: '512Mi' },
         database: { size: '1Gi' },
@@ -119,7 +140,11 @@ function mailObjects(outside: Outside): KubeObject[] {
 }
 
 function labelledNamespace(name: string): KubeObject {
-  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'baseline' } } };
+  return {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'baseline' } },
+  };
 }
 
 /** Enters the records that the MailDomain asks for, as its administrator would. */
@@ -127,18 +152,37 @@ async function publish(environment: Environment): Promise<void> {
   const object = await kube().get<WithConditions>(mailDomainType, { namespace, name: domain });
   const records = (object.status?.records ?? []) as { name: string; type: string; value: string }[];
   const egress = await egressAddresses();
+  const own = await ownAddress(environment.smtp);
   await setRecords([
     { name: hostname, type: 'A', value: environment.smtp.host },
     ...egress.map((value) => ({ name: hostname, type: 'A', value })),
     ...records,
+    // The tests are a mail server of the outside world as well: one with a name.
+    { name: 'client.outside.example', type: 'A', value: own },
+    { name: `${own.split('.').reverse().join('.')}.in-addr.arpa`, type: 'PTR', value: 'client.outside.example.' },
   ]);
+}
+
+/** The address that the mx sees when the tests connect. */
+async function ownAddress(target: Target): Promise<string> {
+  const socket = connect(target);
+  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const address = (socket.localAddress ?? '').replace(/^::ffff:/, '');
+  socket.destroy();
+  return address;
 }
 
 /** Addresses that outgoing mail comes from: here, without address translation, the pods' own. */
 async function egressAddresses(): Promise<string[]> {
   const out = await kubectlOk([
-    'get', 'pods', '-n', namespace, '-l', 'app.kubernetes.io/component=egress',
-    '-o', 'jsonpath={range .items[*]}{.status.podIP}{"\\n"}{end}',
+    'get',
+    'pods',
+    '-n',
+    namespace,
+    '-l',
+    'app.kubernetes.io/component=egress',
+    '-o',
+    'jsonpath={range .items[*]}{.status.podIP}{"\\n"}{end}',
   ]);
   return out.split('\n').filter((line) => line !== '');
 }

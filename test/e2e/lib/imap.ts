@@ -52,14 +52,20 @@ export async function canLogIn(target: ImapTarget, auth: Login): Promise<boolean
 }
 
 /** Raw messages of a folder whose header has this value. */
-export async function findMessages(target: ImapTarget, auth: Login, header: [string, string], folder = 'INBOX'): Promise<string[]> {
+export async function findMessages(
+  target: ImapTarget,
+  auth: Login,
+  header: [string, string],
+  folder = 'INBOX',
+): Promise<string[]> {
   return withImap(target, auth, async (client) => {
     const lock = await client.getMailboxLock(folder);
     try {
       const uids = (await client.search({ header: { [header[0]]: header[1] } }, { uid: true })) || [];
       const found: string[] = [];
       if (uids.length === 0) return found;
-      for await (const message of client.fetch(uids, { source: true }, { uid: true })) found.push(message.source?.toString('utf8') ?? '');
+      for await (const message of client.fetch(uids, { source: true }, { uid: true }))
+        found.push(message.source?.toString('utf8') ?? '');
       return found;
     } finally {
       lock.release();
@@ -68,7 +74,13 @@ export async function findMessages(target: ImapTarget, auth: Login, header: [str
 }
 
 /** Waits until a message with this Message-ID is there. */
-export function waitForMessage(target: ImapTarget, auth: Login, messageId: string, folder = 'INBOX', timeoutMs = 45_000): Promise<string> {
+export function waitForMessage(
+  target: ImapTarget,
+  auth: Login,
+  messageId: string,
+  folder = 'INBOX',
+  timeoutMs = 45_000,
+): Promise<string> {
   return waitFor(
     `message ${messageId} in ${folder} of ${auth.user}`,
     async () => (await findMessages(target, auth, ['Message-ID', messageId], folder))[0],

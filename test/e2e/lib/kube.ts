@@ -6,7 +6,12 @@ import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { type Client, createClient } from '../../../operator/runtime/client.js';
 import { loadConnection } from '../../../operator/runtime/kubeconfig.js';
-import { type KubeObject, type ObjectRef, type ResourceType, resourceTypeOf } from '../../../operator/runtime/object.js';
+import {
+  type KubeObject,
+  type ObjectRef,
+  type ResourceType,
+  resourceTypeOf,
+} from '../../../operator/runtime/object.js';
 import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
 
 const run = promisify(execFile);
@@ -37,7 +42,11 @@ export interface Ran {
 }
 
 /** Runs a program; never rejects for its exit code. */
-export async function exec(program: string, args: readonly string[], options: { input?: string; timeoutMs?: number } = {}): Promise<Ran> {
+export async function exec(
+  program: string,
+  args: readonly string[],
+  options: { input?: string; timeoutMs?: number } = {},
+): Promise<Ran> {
   const child = run(program, [...args], {
     cwd: root,
     env: { ...process.env, KUBECONFIG: kubeconfigPath() },
@@ -51,7 +60,11 @@ export async function exec(program: string, args: readonly string[], options: { 
     return { stdout, stderr, code: 0 };
   } catch (error) {
     const { stdout = '', stderr = '', code } = error as { stdout?: string; stderr?: string; code?: number };
-    return { stdout, stderr: stderr === '' ? (error as Error).message : stderr, code: typeof code === 'number' ? code : 1 };
+    return {
+      stdout,
+      stderr: stderr === '' ? (error as Error).message : stderr,
+      code: typeof code === 'number' ? code : 1,
+    };
   }
 }
 
@@ -60,7 +73,10 @@ let kubectlPath: Promise<string> | undefined;
 /** Runs the real kubectl, as an administrator does. */
 export async function kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<Ran> {
   kubectlPath ??= exec('./hack/tool', ['kubectl'], { timeoutMs: 900_000 }).then(({ stdout }) => stdout.trim());
-  return exec(await kubectlPath, args, { ...(input === undefined ? {} : { input }), ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+  return exec(await kubectlPath, args, {
+    ...(input === undefined ? {} : { input }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  });
 }
 
 /** The same, and throws unless it succeeds. @returns standard output */
@@ -89,12 +105,19 @@ export function readYaml(text: string): KubeObject[] {
 /** Deletes and waits until it is gone. */
 export async function remove(type: ResourceType, ref: ObjectRef, timeoutMs = 60_000): Promise<void> {
   await kube().delete(type, ref, { propagation: 'Background' });
-  await waitFor(`${type.kind} ${ref.name} to be gone`, async () => ((await kube().find(type, ref)) === undefined ? true : undefined), timeoutMs);
+  await waitFor(
+    `${type.kind} ${ref.name} to be gone`,
+    async () => ((await kube().find(type, ref)) === undefined ? true : undefined),
+    timeoutMs,
+  );
 }
 
 export interface WithConditions extends KubeObject {
   spec?: Record<string, unknown>;
-  status?: { conditions?: { type: string; status: string; reason: string; message: string; observedGeneration?: number }[]; [field: string]: unknown };
+  status?: {
+    conditions?: { type: string; status: string; reason: string; message: string; observedGeneration?: number }[];
+    [field: string]: unknown;
+  };
 }
 
 /** Waits for a condition of the present generation, and answers the object. */
@@ -112,8 +135,11 @@ export function waitForCondition(
       const object = await kube().find<WithConditions>(type, ref);
       const condition = object?.status?.conditions?.find((c) => c.type === name);
       last = object?.status?.conditions ?? 'no conditions';
-      const current = condition?.observedGeneration === undefined || condition.observedGeneration === object?.metadata.generation;
-      return condition?.status === status && current && (reason === undefined || condition.reason === reason) ? object : undefined;
+      const current =
+        condition?.observedGeneration === undefined || condition.observedGeneration === object?.metadata.generation;
+      return condition?.status === status && current && (reason === undefined || condition.reason === reason)
+        ? object
+        : undefined;
     },
     timeoutMs,
     () => JSON.stringify(last),

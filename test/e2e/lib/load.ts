@@ -56,12 +56,16 @@ export async function sendLoad(options: LoadOptions): Promise<Ledger> {
   return ledger;
 }
 
-async function sendUntilAccepted({ target, from, recipients, patienceMs = 240_000 }: LoadOptions, number: number, ledger: Ledger): Promise<void> {
-  const messageId = `<${number}.${randomUUID()}@outside.test>`;
+async function sendUntilAccepted(
+  { target, from, recipients, patienceMs = 240_000 }: LoadOptions,
+  number: number,
+  ledger: Ledger,
+): Promise<void> {
+  const messageId = `<${number}.${randomUUID()}@outside.example>`;
   const to = recipients[number % recipients.length] as string;
   const transport = createTransport({
     ...target,
-    name: 'client.outside.test',
+    name: 'client.outside.example',
     tls: { rejectUnauthorized: false },
     connectionTimeout: 5_000,
     greetingTimeout: 10_000,
@@ -81,7 +85,8 @@ async function sendUntilAccepted({ target, from, recipients, patienceMs = 240_00
           return;
         }
         ledger.deferrals += 1;
-        if (Date.now() > deadline) throw new Error(`message ${number} to ${to} was not accepted for ${patienceMs} ms: ${message}`);
+        if (Date.now() > deadline)
+          throw new Error(`message ${number} to ${to} was not accepted for ${patienceMs} ms: ${message}`);
         await pause(500);
       }
     }

@@ -1,6 +1,7 @@
 /** The world outside: an authoritative name server that signs a private root zone, and a mail server that keeps what it gets. */
-import { readFile } from 'node:fs/promises';
+
 import { Resolver } from 'node:dns/promises';
+import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
 import { apply, kube, kubectlOk, root, waitFor } from './kube.js';
@@ -31,17 +32,34 @@ interface Service extends KubeObject {
 
 /** Makes the outside world, or finds it; safe to call again. */
 export async function ensureOutside(): Promise<Outside> {
-  await apply(namespace(), service('dns', [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'dns-tcp', port: 53, protocol: 'TCP' }]));
-  await apply(service('sink', [{ name: 'smtp', port: 25, protocol: 'TCP' }, { name: 'http', port: 8080, protocol: 'TCP' }]));
+  await apply(
+    namespace(),
+    service('dns', [
+      { name: 'dns', port: 53, protocol: 'UDP' },
+      { name: 'dns-tcp', port: 53, protocol: 'TCP' },
+    ]),
+  );
+  await apply(
+    service('sink', [
+      { name: 'smtp', port: 25, protocol: 'TCP' },
+      { name: 'http', port: 8080, protocol: 'TCP' },
+    ]),
+  );
   const [nameServer, sink] = await Promise.all([clusterIp('dns'), clusterIp('sink')]);
-  await apply(await configMap(nameServer, sink), workload('dns', DNS_COMMAND), workload('sink', ['node', '/scripts/sink.cjs']));
+  await apply(
+    await configMap(nameServer, sink),
+    workload('dns', DNS_COMMAND),
+    workload('sink', ['node', '/scripts/sink.cjs']),
+  );
   await waitFor('the outside world to run', async () => ((await readyPods()) >= 2 ? true : undefined), 120_000);
   const anchor = await waitFor('the root zone to be signed', () => rootAnchor(), 60_000);
   return { nameServer, sink, trustAnchor: anchor };
 }
 
 /** Enters records in the private root zone; replaces those of the same name and type. */
-export async function setRecords(records: readonly { name: string; type: string; value: string; ttl?: number }[]): Promise<void> {
+export async function setRecords(
+  records: readonly { name: string; type: string; value: string; ttl?: number }[],
+): Promise<void> {
   const names = new Set(records.map(({ name, type }) => `${name}. ${type}`));
   const commands = [
     'zone-begin .',
@@ -50,7 +68,12 @@ export async function setRecords(records: readonly { name: string; type: string;
     'zone-commit .',
   ];
   // zone-unset fails for what is not there; the rest must not.
-  const script = commands.map((c) => `knotc -s /run/knot/knot.sock ${quote(c)} ${c.startsWith('zone-unset') ? '>/dev/null 2>&1 || true' : '|| exit 1'}`).join('\n');
+  const script = commands
+    .map(
+      (c) =>
+        `knotc -s /run/knot/knot.sock ${quote(c)} ${c.startsWith('zone-unset') ? '>/dev/null 2>&1 || true' : '|| exit 1'}`,
+    )
+    .join('\n');
   await kubectlOk(['exec', '-i', '-n', outsideNamespace, 'deploy/dns', '--', 'sh'], script);
 }
 
@@ -174,12 +197,25 @@ function workload(name: string, command: string[]): KubeObject {
 }
 
 async function readyPods(): Promise<number> {
-  const { items } = await kube().list<KubeObject & { status?: { readyReplicas?: number } }>(builtin.deployment, { namespace: outsideNamespace });
+  const { items } = await kube().list<KubeObject & { status?: { readyReplicas?: number } }>(builtin.deployment, {
+    namespace: outsideNamespace,
+  });
   return items.filter((deployment) => (deployment.status?.readyReplicas ?? 0) > 0).length;
 }
 
 async function rootAnchor(): Promise<string | undefined> {
-  const out = await kubectlOk(['exec', '-n', outsideNamespace, 'deploy/dns', '--', 'kdig', '@127.0.0.1', '+short', 'DNSKEY', '.']);
+  const out = await kubectlOk([
+    'exec',
+    '-n',
+    outsideNamespace,
+    'deploy/dns',
+    '--',
+    'kdig',
+    '@127.0.0.1',
+    '+short',
+    'DNSKEY',
+    '.',
+  ]);
   const key = out.split('\n').find((line) => line.startsWith('257 '));
   return key === undefined ? undefined : `. DNSKEY ${key.trim()}`;
 }

@@ -33,7 +33,7 @@ export async function send(target: Target, mail: Mail, options: SendOptions = {}
   const transport = createTransport({
     ...target,
     secure: options.implicitTls ?? false,
-    name: 'client.outside.test',
+    name: 'client.outside.example',
     ...(options.auth === undefined ? {} : { auth: options.auth, requireTLS: true }),
     tls: {
       ...(options.ca === undefined ? { rejectUnauthorized: false } : { ca: options.ca }),
@@ -46,7 +46,10 @@ export async function send(target: Target, mail: Mail, options: SendOptions = {}
   try {
     const { raw, from, to, ...rest } = mail;
     const envelope = { from, to };
-    const info = raw === undefined ? await transport.sendMail({ ...rest, from, to, envelope }) : await transport.sendMail({ raw, envelope });
+    const info =
+      raw === undefined
+        ? await transport.sendMail({ ...rest, from, to, envelope })
+        : await transport.sendMail({ raw, envelope });
     return String(info.response);
   } finally {
     transport.close();
@@ -74,9 +77,7 @@ export interface Dialogue {
 
 /** A bare SMTP conversation. */
 export async function dialogue(target: Target, options: { tls?: boolean } = {}): Promise<Dialogue> {
-  let socket: Socket = options.tls
-    ? tlsConnect({ ...target, rejectUnauthorized: false })
-    : connect(target);
+  let socket: Socket = options.tls ? tlsConnect({ ...target, rejectUnauthorized: false }) : connect(target);
   socket.setTimeout(30_000, () => socket.destroy());
   let reader = replies(socket);
   const greeting = await reader();
