@@ -83,6 +83,10 @@ export async function startControllers({
     mailbox: createQueue({ name: 'mailbox', metrics }),
   };
   const now = () => new Date();
+  const isLeaving = (systemKey: string): boolean => {
+    const system = mailSystems.cache.get(systemKey);
+    return system === undefined || system.metadata.deletionTimestamp !== undefined;
+  };
   const signingDeps = { secrets: dkimSecrets.cache, hosted: hosting.hosted, log };
 
   const systemController = runController({
@@ -122,6 +126,7 @@ export async function startControllers({
     secrets,
     hosting: hosting.domain,
     systems,
+    isLeaving,
     queue: queues.mailbox,
     events,
     log,
@@ -145,6 +150,7 @@ export async function startControllers({
           mailboxesIn: (ns, domain) => mailboxes.cache.keysByIndex('domain', `${ns}/${domain}`),
           onHosted: (ns, domain) => enqueueDomain(mailboxController.deps, ns, domain),
           systems,
+          isLeaving,
           events,
           log,
           now,

@@ -17,6 +17,8 @@ export interface MailboxDependencies {
   /** The MailDomain that hosts a domain for objects of a namespace. */
   hosting: (namespace: string, domain: string) => HostingDomain | undefined;
   systems: Systems;
+  /** Whether that MailSystem is being deleted or is gone. */
+  isLeaving: (systemKey: string) => boolean;
   passwords: PasswordResolver;
   /** What is known to be in the directories, by uuid. */
   known: Known;

@@ -184,7 +184,7 @@ async function tombstoneGone(
   }
 }
 
-/** @returns whether it is done; a group without a system never reached a directory */
+/** @returns whether it is done; a directory that goes with its MailSystem is not waited for */
 async function tombstoneGroup(
   deps: MailboxDependencies,
   systemKey: string | undefined,
@@ -192,9 +192,14 @@ async function tombstoneGroup(
 ): Promise<boolean> {
   if (systemKey === undefined) return true;
   const system = deps.systems.get(systemKey);
-  if (system === undefined) return false;
-  await system.directory.tombstoneMailboxes(group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid })));
-  return true;
+  if (system === undefined) return deps.isLeaving(systemKey);
+  try {
+    await system.directory.tombstoneMailboxes(group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid })));
+    return true;
+  } catch (error) {
+    if (error instanceof DirectoryUnavailable && deps.isLeaving(systemKey)) return true;
+    throw error;
+  }
 }
 
 function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): void {

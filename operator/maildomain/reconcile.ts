@@ -31,6 +31,8 @@ export interface MailDomainDependencies {
   /** Called when the directory has just got the domain, or a MailDomain got or lost its system. */
   onHosted: (namespace: string, domain: string) => void;
   systems: Systems;
+  /** Whether that MailSystem is being deleted or is gone. */
+  isLeaving: (systemKey: string) => boolean;
   events: EventRecorder;
   log: Log;
   now: () => Date;
@@ -180,13 +182,28 @@ async function remove(
   domain: string,
   system: AttachedSystem | undefined,
 ): Promise<Result> {
-  if (system !== undefined) {
-    const { value } = await system.directory.removeDomains([{ domain, objectUid: object.metadata.uid ?? '' }]);
-    if (value.inUse.includes(domain)) return { requeueAfterMs: REPLAY_RETRY_MS };
+  if (system !== undefined && !(await removedFromDirectory(deps, object, domain, system))) {
+    return { requeueAfterMs: REPLAY_RETRY_MS };
   }
   const result = await release(deps, object);
   deps.onHosted(object.metadata.namespace ?? '', domain);
   return result;
+}
+
+/** Whether the directory has let the domain go; one that goes with its MailSystem is not waited for. */
+async function removedFromDirectory(
+  deps: MailDomainDependencies,
+  object: MailDomain,
+  domain: string,
+  system: AttachedSystem,
+): Promise<boolean> {
+  try {
+    const { value } = await system.directory.removeDomains([{ domain, objectUid: object.metadata.uid ?? '' }]);
+    return !value.inUse.includes(domain);
+  } catch (error) {
+    if (error instanceof DirectoryUnavailable && deps.isLeaving(system.key)) return true;
+    throw error;
+  }
 }
 
 async function release(deps: MailDomainDependencies, object: MailDomain): Promise<Result> {
