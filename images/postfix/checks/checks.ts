@@ -206,7 +206,7 @@ const mxChecks: Record<string, Check> = {
   'mx: unknown address is refused with 550 5.1.1': async () => {
     assert.match(await rcpt('<nobody@example.org>'), /^550 5\.1\.1 /);
   },
-  'mx: nothing is relayed for strangers': async () => {
+  'mx: nothing is relayed for strangers': async ({ outside }) => {
     for (const from of [
       'someone@outside.test',
       '',
@@ -219,6 +219,14 @@ const mxChecks: Record<string, Check> = {
       }
     }
     assert.match(await rcpt('<user@outside.test>'), /^554 5\.7\.1 /);
+    const before = outside.deliveries.length;
+    const client = await mx();
+    // a detail of alice's address, whatever it says
+    const to = '"alice+user@outside.test"@example.org';
+    await transaction(client, { from: 'someone@outside.test', to, message: message({ Subject: 'detail' }) });
+    client.close();
+    await sleep(2000);
+    assert.equal(outside.deliveries.length, before);
   },
   'mx: loopback is a stranger too': async ({ stage }) => {
     const script =

@@ -90,7 +90,7 @@ export async function setUp(): Promise<Stage> {
   writeFileSync(join(root, 'peers', 'peers'), peers(identities));
   writeFileSync(join(root, 'hosts'), hostsFile());
   writeFileSync(join(root, 'resolv.conf'), 'nameserver 127.0.0.1\noptions edns0 trust-ad ndots:1\n');
-  const resolvers = (['mx', 'egress'] as const).map((role) =>
+  const resolvers = (['mx', 'submission', 'egress'] as const).map((role) =>
     spawn('ip', ['netns', 'exec', `ph-checks-${role}`, 'node', join(import.meta.dirname, 'dns-stub.mjs'), IP.here], {
       stdio: ['ignore', 'ignore', 'inherit'],
     }),
