@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Client } from './client.js';
 import { type Difference, differences } from './drift.js';
+import { isInvalid } from './errors.js';
 import { type Log, silentLog } from './log.js';
 import type { Metrics } from './metrics.js';
 import {
@@ -176,14 +177,14 @@ async function applyItem(
   inventory: Map<string, Found>,
   result: ApplySetResult,
 ): Promise<void> {
-  const { client, fieldManager, metrics, log = silentLog, live, signal } = options;
+  const { client, metrics, log = silentLog, live } = options;
   const { type, object, hash } = item;
   const id = idOf(type, refOf(object));
   const known = inventory.get(id)?.object;
   const changes = known === undefined ? undefined : changesOf(client, item, known);
   if (changes?.length === 0) return void result.unchanged.push(id);
   if (known === undefined) refuseForeign(options, id, await live.find(type, refOf(object)));
-  const written = await client.applyServerSide(type, object, { fieldManager, signal });
+  const written = await writeItem(options, item, known);
   rewritten(client).set(written.metadata.uid ?? id, { hash, differences: differences(object, written) });
   metrics?.write('apply', type.kind);
   log.info(
@@ -191,6 +192,24 @@ async function applyItem(
     known === undefined ? 'created' : 'applied',
   );
   result.applied.push(id);
+}
+
+/**
+ * Applies; where somebody's additions to a list make the merged object invalid, the lists are replaced as a whole
+ * (JSON merge patch), and then applied, so that the fields are ours again.
+ */
+async function writeItem(
+  { client, fieldManager, signal }: ApplySetOptions,
+  { type, object }: Item,
+  known: KubeObject | undefined,
+): Promise<KubeObject> {
+  try {
+    return await client.applyServerSide(type, object, { fieldManager, signal });
+  } catch (error) {
+    if (known === undefined || !isInvalid(error)) throw error;
+    await client.patchMerge(type, refOf(object), object, { fieldManager, signal });
+    return client.applyServerSide(type, object, { fieldManager, signal });
+  }
 }
 
 /** What has to be written: differences other than those that the server made when we last applied exactly this. */

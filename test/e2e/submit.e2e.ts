@@ -4,7 +4,16 @@ import { describe, expect, inject, it } from 'vitest';
 import { domain, hostname, login, namespace } from './lib/environment.js';
 import { waitForMessage } from './lib/imap.js';
 import { kubectlOk } from './lib/kube.js';
-import { decode, type Received, received, resolverOf, waitForReceived } from './lib/outside.js';
+import {
+  decode,
+  type Received,
+  received,
+  resolverOf,
+  setRecords,
+  tlsaRecord,
+  unsetRecords,
+  waitForReceived,
+} from './lib/outside.js';
 import { dialogue, refusal, send } from './lib/smtp.js';
 
 const environment = inject('environment');
@@ -102,6 +111,16 @@ describe('submission', () => {
     expect(refused?.code).toBe(550);
   });
 
+  it('[R12] defers the mail of a domain whose key is gone from the cache', async () => {
+    const to = recipient('keyless');
+    await redis('DEL', 'DKIM_KEYS');
+    await send(submission, { from: auth.user, to, text: 'x' }, { auth, ...trusted });
+    await flushQueues();
+    // The operator has put the key back meanwhile.
+    const message = await waitForReceived(outside, to, 120_000);
+    expect((await verify(message)).dkim.results[0]?.status.result).toBe('pass');
+  });
+
   it('[R12] defers what can not be signed: with the key cache emptied nothing leaves unsigned, and then it leaves signed', async () => {
     const to = recipient('emptied');
     await kubectlOk(['scale', '-n', 'posthorn-system', 'deploy', '--all', '--replicas=0']);
@@ -116,7 +135,7 @@ describe('submission', () => {
         'app.kubernetes.io/name=posthorn',
         '--timeout=60s',
       ]).catch(() => '');
-      await redis('FLUSHALL');
+      await redis('DEL', 'posthorn:dkim:loaded', 'DKIM_SELECTORS', 'DKIM_KEYS');
       await send(submission, { from: auth.user, to, text: 'x' }, { auth, ...trusted });
       await new Promise((resolve) => setTimeout(resolve, 8_000));
       expect(await received(outside, to)).toEqual([]);
@@ -129,13 +148,51 @@ describe('submission', () => {
   });
 });
 
-async function redis(command: string): Promise<void> {
-  await kubectlOk(['exec', '-n', namespace, 'mail-redis-0', '-c', 'redis', '--', 'sh', '-c', REDIS_CLI, 'sh', command]);
+describe('delivery to the outside', () => {
+  it('[R14] honours DANE: a server whose key is not the published one gets nothing, the right one does', async () => {
+    const to = recipient('dane');
+    await setRecords([await tlsaRecord(false)]);
+    try {
+      await pause(6_000);
+      await send(submission, { from: auth.user, to, text: 'x' }, { auth, ...trusted });
+      await pause(8_000);
+      expect(await received(outside, to)).toEqual([]);
+      await setRecords([await tlsaRecord(true)]);
+      await pause(6_000);
+      await flushQueues();
+      const message = await waitForReceived(outside, to, 120_000);
+      expect(message.tls).toBe(true);
+    } finally {
+      await unsetRecords('_25._tcp.mx.outside.example', 'TLSA');
+    }
+  });
+});
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function redis(...command: string[]): Promise<string> {
+  const answer = await kubectlOk([
+    'exec',
+    '-n',
+    namespace,
+    'mail-redis-0',
+    '-c',
+    'redis',
+    '--',
+    'sh',
+    '-c',
+    REDIS_CLI,
+    'sh',
+    ...command,
+  ]);
+  // The client prints errors and succeeds all the same.
+  if (!/^\(?(integer|OK)|^\d/.test(answer.trim())) throw new Error(`redis ${command.join(' ')}: ${answer}`);
+  return answer;
 }
 
 /** Whichever client the image has, with the pod's own certificate. */
 const REDIS_CLI =
-  'cli=$(command -v valkey-cli || command -v redis-cli) && exec "$cli" --tls --cert /tls/tls.crt --key /tls/tls.key --cacert /tls/ca.crt "$1"';
+  'cli=$(command -v valkey-cli || command -v redis-cli) && exec "$cli" --tls --cert /tls/tls.crt --key /tls/tls.key --cacert /tls/ca.crt "$@"';
 
 /** Deferred mail is tried again when its time has come; tests need not wait for that. */
 async function flushQueues(): Promise<void> {

@@ -1,5 +1,6 @@
 /** The world outside: an authoritative name server that signs a private root zone, and a mail server that keeps what it gets. */
 
+import { createHash, X509Certificate } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
@@ -46,11 +47,7 @@ export async function ensureOutside(): Promise<Outside> {
     ]),
   );
   const [nameServer, sink] = await Promise.all([clusterIp('dns'), clusterIp('sink')]);
-  await apply(
-    await configMap(nameServer, sink),
-    workload('dns', DNS_COMMAND),
-    workload('sink', ['node', '/scripts/sink.cjs']),
-  );
+  await apply(await configMap(nameServer, sink), workload('dns', DNS_COMMAND), workload('sink', SINK_COMMAND));
   await waitFor('the outside world to run', async () => ((await readyPods()) >= 2 ? true : undefined), 120_000);
   const anchor = await waitFor('the root zone to be signed', () => rootAnchor(), 60_000);
   return { nameServer, sink, trustAnchor: anchor };
@@ -104,6 +101,34 @@ export function resolverOf({ nameServer }: Outside): (name: string, type: string
   const resolver = new Resolver({ timeout: 3_000, tries: 3 });
   resolver.setServers([nameServer]);
   return (name, type) => resolver.resolve(name, type);
+}
+
+/** A certificate that nobody has signed, as most mail servers have; DANE can vouch for it. */
+const SINK_COMMAND = [
+  'sh',
+  '-c',
+  'mkdir -p /run/tls && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=mx.outside.example ' +
+    '-addext subjectAltName=DNS:mx.outside.example -keyout /run/tls/tls.key -out /run/tls/tls.crt 2>/dev/null && ' +
+    'TLS_FOLDER=/run/tls exec node /scripts/sink.cjs',
+];
+
+/** The TLSA record (DANE-EE, public key, SHA-256: RFC 7672) of the outside mail server, or of a key that it doesn't have. */
+export async function tlsaRecord(genuine: boolean): Promise<{ name: string; type: string; value: string }> {
+  const pem = await kubectlOk(['exec', '-n', outsideNamespace, 'deploy/sink', '--', 'cat', '/run/tls/tls.crt']);
+  const spki = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' });
+  const digest = createHash('sha256')
+    .update(spki)
+    .update(genuine ? '' : 'another')
+    .digest('hex');
+  return { name: '_25._tcp.mx.outside.example', type: 'TLSA', value: `3 1 1 ${digest}` };
+}
+
+/** Takes records of that name and type out of the zone. */
+export async function unsetRecords(name: string, type: string): Promise<void> {
+  const script = ['zone-begin .', `zone-unset . ${name}. ${type}`, 'zone-commit .']
+    .map((c) => `knotc -s /run/knot/knot.sock ${c}`)
+    .join(' && ');
+  await kubectlOk(['exec', '-i', '-n', outsideNamespace, 'deploy/dns', '--', 'sh'], script);
 }
 
 const DNS_COMMAND = [
