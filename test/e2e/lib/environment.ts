@@ -30,6 +30,16 @@ export interface Environment {
   ca: string;
 }
 
+/** Which installation is meant: that of the suites, or the demo's. */
+export interface Place {
+  namespace: string;
+  system: string;
+  domain: string;
+  hostname: string;
+}
+
+const suites: Place = { namespace, system: systemName, domain, hostname };
+
 /** Installs what is missing and waits until all is Ready. Safe to call again; the cluster may be fresh or used. */
 export async function ensureEnvironment(log: (text: string) => void): Promise<Environment> {
   log('outside world: name server and mail server');
@@ -48,22 +58,22 @@ export async function ensureEnvironment(log: (text: string) => void): Promise<En
 }
 
 /** What an environment that exists already looks like. */
-export async function discover(outside: Outside): Promise<Environment> {
-  const system = await kube().get<WithConditions>(mailSystemType, { namespace, name: systemName });
+export async function discover(outside: Outside, place: Place = suites): Promise<Environment> {
+  const system = await kube().get<WithConditions>(mailSystemType, { namespace: place.namespace, name: place.system });
   const endpoints = (system.status?.endpoints ?? []) as { name: string; host: string; port: number }[];
   const target = (name: string): Target => {
     const endpoint = endpoints.find((candidate) => candidate.name === name);
     if (endpoint === undefined)
-      throw new Error(`MailSystem ${systemName} has no endpoint ${name}: ${JSON.stringify(endpoints)}`);
+      throw new Error(`MailSystem ${place.system} has no endpoint ${name}: ${JSON.stringify(endpoints)}`);
     return { host: endpoint.host, port: endpoint.port };
   };
-  const ca = await secretText(names(systemName).ca, 'tls.crt');
+  const ca = await secretText(names(place.system).ca, 'tls.crt', place.namespace);
   return {
     outside,
     smtp: target('smtp'),
     submission: target('submission'),
     submissions: target('submissions'),
-    imap: { ...target('imaps'), ca, serverName: hostname },
+    imap: { ...target('imaps'), ca, serverName: place.hostname },
     sieve: target('managesieve'),
     ca,
   };
@@ -89,10 +99,13 @@ export async function installOperator(values: Record<string, string> = {}): Prom
   if (code !== 0) throw new Error(`helm: ${stderr}`);
 }
 
-export async function secretText(name: string, key: string): Promise<string> {
-  const secret = await kube().get<KubeObject & { data?: Record<string, string> }>(builtin.secret, { namespace, name });
+export async function secretText(name: string, key: string, inNamespace = namespace): Promise<string> {
+  const secret = await kube().get<KubeObject & { data?: Record<string, string> }>(builtin.secret, {
+    namespace: inNamespace,
+    name,
+  });
   const value = secret.data?.[key];
-  if (value === undefined) throw new Error(`Secret ${namespace}/${name} has no ${key}`);
+  if (value === undefined) throw new Error(`Secret ${inNamespace}/${name} has no ${key}`);
   return Buffer.from(value, 'base64').toString('utf8');
 }
 
@@ -148,14 +161,14 @@ function labelledNamespace(name: string): KubeObject {
 }
 
 /** Enters the records that the MailDomain asks for, as its administrator would. */
-async function publish(environment: Environment): Promise<void> {
-  const object = await kube().get<WithConditions>(mailDomainType, { namespace, name: domain });
+export async function publish(environment: Environment, place: Place = suites): Promise<void> {
+  const object = await kube().get<WithConditions>(mailDomainType, { namespace: place.namespace, name: place.domain });
   const records = (object.status?.records ?? []) as { name: string; type: string; value: string }[];
-  const egress = await egressAddresses();
+  const egress = await egressAddresses(place.namespace);
   const own = await ownAddress(environment.smtp);
   await setRecords([
-    { name: hostname, type: 'A', value: environment.smtp.host },
-    ...egress.map((value) => ({ name: hostname, type: 'A', value })),
+    { name: place.hostname, type: 'A', value: environment.smtp.host },
+    ...egress.map((value) => ({ name: place.hostname, type: 'A', value })),
     ...records,
     // The tests are a mail server of the outside world as well: one with a name.
     { name: 'client.outside.example', type: 'A', value: own },
@@ -173,12 +186,12 @@ async function ownAddress(target: Target): Promise<string> {
 }
 
 /** Addresses that outgoing mail comes from: here, without address translation, the pods' own. */
-async function egressAddresses(): Promise<string[]> {
+async function egressAddresses(inNamespace: string): Promise<string[]> {
   const out = await kubectlOk([
     'get',
     'pods',
     '-n',
-    namespace,
+    inNamespace,
     '-l',
     'app.kubernetes.io/component=egress',
     '-o',
