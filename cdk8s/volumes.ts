@@ -11,10 +11,12 @@ export function tlsVolume(system: System, role: TlsRole): V1Volume {
   return { name: 'tls', secret: { secretName: system.names.tls(role), defaultMode: SECRET_MODE } };
 }
 
-/** The certificate that clients on the Internet see, at `/tls-public`. */
+/**
+ * The certificate that clients on the Internet see, at `/tls-public`: the operator's copy, whether it was made or given,
+ * so that a broken one that somebody gives never reaches a daemon.
+ */
 export function publicTlsVolume(system: System): V1Volume {
-  const secretName = system.spec.tls?.secretRef?.name ?? system.names.tlsPublic;
-  return { name: 'tls-public', secret: { secretName, defaultMode: SECRET_MODE } };
+  return { name: 'tls-public', secret: { secretName: system.names.tlsPublic, defaultMode: SECRET_MODE } };
 }
 
 /** Where Postfix finds Dovecot's auth service: a socket in a folder that both containers of the pod see. */

@@ -110,6 +110,10 @@ async function ensureIssued(
   return issued;
 }
 
+/**
+ * The certificate that pods serve. A given one is copied only when it is valid: a mistake in its Secret is told by the
+ * condition and never reaches a daemon; until the first valid one there is, the system's own CA stands in.
+ */
 async function ensurePublic(
   store: Store,
   name: string,
@@ -119,35 +123,41 @@ async function ensurePublic(
 ): Promise<Verdict> {
   const type = 'CertificatesReady';
   const given = spec.tls.secretRef?.name;
+  const own: CertificateRequest = { commonName: spec.hostname.slice(0, 64), dnsNames: [spec.hostname] };
   if (given === undefined) {
-    await ensureIssued(
-      store,
-      name,
-      { commonName: spec.hostname.slice(0, 64), dnsNames: [spec.hostname] },
-      authority,
-      now,
-    );
-    return {
-      type,
-      status: 'True',
-      reason: 'Generated',
-      message: `The public certificate is the system's own CA's; set spec.tls.secretRef to one that others trust.`,
-    };
+    await ensureIssued(store, name, own, authority, now);
+    const message = "The public certificate is the system's own CA's; set spec.tls.secretRef to one that others trust.";
+    return { type, status: 'True', reason: 'Generated', message };
   }
   const secret = await read(store, given);
+  const problem = givenProblem(store, given, secret, spec, now);
+  const served = await read(store, name);
+  if (problem !== undefined) {
+    if (served === undefined) await ensureIssued(store, name, own, authority, now);
+    return { type, status: 'False', ...problem };
+  }
+  if (secret !== undefined && (served?.cert !== secret.cert || served.key !== secret.key))
+    await write(store, name, secret, authority.cert);
+  return { type, status: 'True', reason: 'Valid', message: `The certificate in Secret ${given} is valid and served.` };
+}
+
+function givenProblem(
+  { namespace }: Store,
+  given: string,
+  secret: KeyedCertificate | undefined,
+  spec: MailSystemResolved,
+  now: Date,
+): { reason: string; message: string } | undefined {
   if (secret === undefined) {
-    const message = `There is no Secret ${store.namespace}/${given} with tls.crt and tls.key: create it, or correct spec.tls.secretRef.`;
-    return { type, status: 'False', reason: 'SecretNotFound', message };
+    const message = `There is no Secret ${namespace}/${given} with tls.crt and tls.key: create it, or correct spec.tls.secretRef.`;
+    return { reason: 'SecretNotFound', message };
   }
   const problem = certificateProblem(secret, [spec.hostname], now);
-  if (problem !== undefined)
-    return {
-      type,
-      status: 'False',
-      reason: problem.reason,
-      message: `Secret ${store.namespace}/${given}: ${problem.message}`,
-    };
-  return { type, status: 'True', reason: 'Valid', message: `The certificate in Secret ${given} is valid.` };
+  if (problem === undefined) return undefined;
+  return {
+    reason: problem.reason,
+    message: `Secret ${namespace}/${given}: ${problem.message} What was served before still is.`,
+  };
 }
 
 async function ensurePassword(store: Store, name: string): Promise<void> {
