@@ -398,7 +398,7 @@ const submissionChecks: Record<string, Check> = {
   },
   'submission: mail to the world leaves signed': async ({ stage, outside }) => {
     await loadKeys(stage);
-    const headers = { Subject: 'outward', From: 'Alice <Alice@Example.org>' };
+    const headers = { Subject: 'outward', From: 'Alice <Alice@Example.org.>' };
     const long = `${'word '.repeat(400)}\r\n.dot\r\n`;
     assert.match(await submit('alice@example.org', 'user@outside.test', message(headers, long)), /^250/);
     const { raw } = await until('delivery', () => withSubject(outside, 'outward'));
@@ -422,10 +422,15 @@ const submissionChecks: Record<string, Check> = {
 
 /** Hands a message to egress as submission would, and returns its answer. */
 async function handOver(stage: Stage, text: string): Promise<string> {
-  const client = await internal(stage, IP.egress, 'submission');
-  const reply = await transaction(client, { from: 'alice@example.org', to: 'user@outside.test', message: text });
-  client.close();
-  return reply;
+  try {
+    const client = await internal(stage, IP.egress, 'submission');
+    const reply = await transaction(client, { from: 'alice@example.org', to: 'user@outside.test', message: text });
+    client.close();
+    return reply;
+  } catch (error) {
+    // STARTTLS is refused when the milter is away
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 const from = (author: string): string => message({ From: author, Subject: 'signing' });
@@ -579,9 +584,9 @@ const faultChecks: Record<string, Check> = {
     await client.send('MAIL FROM:<someone@outside.test>');
     assert.match(await client.send('RCPT TO:<alice@example.org>'), /^250/);
     const stopped = stage.stopInBackground('mx');
-    await until('port 25 closed', async () => (await stage.logs('mx')).includes('no new connections'));
+    await until('stopping', async () => (await stage.logs('mx')).includes('no new connections'));
     await sleep(2000);
-    await assert.rejects(open(IP.mx, 25), 'new connections are refused');
+    assert.match((await open(IP.mx, 25)).greeting, /^421 /);
     assert.match(await client.send('DATA'), /^354/);
     assert.match(await client.send(`${message({ Subject: 'last one' })}\r\n.`), /^250/);
     await client.send('QUIT');

@@ -28,18 +28,18 @@ local function refuse(task, why)
   task:set_pre_result('reject', 'From header must ' .. why)
 end
 
---- Domain of the only author, in lower case; or nil and what is wrong.
+--- Domain of the only author, in lower case and without a final dot; or nil and what is wrong.
 local function author_domain(task)
   local headers = task:get_header_full('From') or {}
   if #headers ~= 1 then
     return nil, 'appear exactly once (RFC 5322)'
   end
   local authors = task:get_from('mime') or {}
-  local domain = #authors == 1 and authors[1].domain
+  local domain = #authors == 1 and (authors[1].domain or ''):lower():gsub('%.+$', '')
   if not domain or domain == '' then
     return nil, 'hold exactly one mailbox'
   end
-  return domain:lower()
+  return domain
 end
 
 -- An Ed25519 key in PKCS #8 is this prefix and the 32 octets that rspamd wants (RFC 8410).
