@@ -299,13 +299,14 @@ describe("the images' templates", () => {
         .flatMap(([component, folders]) => Object.keys(folders).map((role) => `${component}/${role}`))
         .filter((role) => !role.endsWith('/common'))
         .sort();
-    const missing = 'postgres/pooler';
-    expect(roles(loadTemplates())).toEqual(roles(FIXTURE_TEMPLATES).filter((role) => role !== missing));
+    expect(roles(loadTemplates())).toEqual(roles(FIXTURE_TEMPLATES));
   });
 
-  it('do not serve an external database yet, and say so', () => {
-    const context = sampleContext(EXTERNAL_SPEC, { templates: loadTemplates() });
-    expect(() => mailSystemObjects(context)).toThrow('images/postgres/config/pooler: no such folder of templates');
+  it('leave no placeholder in any configuration, with an external database too', () => {
+    for (const spec of Object.values(SPECS)) {
+      const text = JSON.stringify(mailSystemObjects(sampleContext(spec, { templates: loadTemplates() })));
+      expect(text.match(/@[A-Z_]{3,}@/g)).toBeNull();
+    }
   });
 });
 
