@@ -4,7 +4,7 @@ import { builtin, type KubeObject } from '../../operator/runtime/object.js';
 import { mailboxType, mailDomainType, mailSystemType } from '../../operator/types.js';
 import { domain, login, mailboxObjects, namespace, password, systemName } from './lib/environment.js';
 import { canLogIn, waitForMessage } from './lib/imap.js';
-import { apply, kube, kubectl, kubectlOk, remove, waitFor, waitForCondition } from './lib/kube.js';
+import { apply, kube, kubectl, kubectlOk, podsAndRestarts, remove, waitFor, waitForCondition } from './lib/kube.js';
 import { dialogue, send } from './lib/smtp.js';
 
 const { smtp, imap } = inject('environment');
@@ -13,17 +13,6 @@ const freshId = () => `<${randomUUID()}@outside.example>`;
 const ready = (name: string) => waitForCondition(mailboxType, { namespace, name }, {});
 const refused = (name: string, reason: string) =>
   waitForCondition(mailboxType, { namespace, name }, { status: 'False', reason });
-
-/** Pods and how often each was restarted. */
-async function pods(): Promise<string[]> {
-  const { items } = await kube().list<KubeObject & { status?: { containerStatuses?: { restartCount: number }[] } }>(
-    builtin.pod,
-    { namespace },
-  );
-  return items
-    .map((pod) => `${pod.metadata.uid} ${(pod.status?.containerStatuses ?? []).map((c) => c.restartCount).join()}`)
-    .sort();
-}
 
 async function rcpt(address: string): Promise<string> {
   const session = await dialogue(smtp);
@@ -44,11 +33,11 @@ async function drop(...mailboxes: string[]): Promise<void> {
 describe('a Mailbox', () => {
   it('[R34] applied to a running system logs in, without any pod restarting, and kubectl shows it', async () => {
     const name = unique('fresh');
-    const before = await pods();
+    const before = await podsAndRestarts(namespace);
     await apply(...mailboxObjects(name));
     const object = await ready(name);
     expect(await canLogIn(imap, login(name))).toBe(true);
-    expect(await pods()).toEqual(before);
+    expect(await podsAndRestarts(namespace)).toEqual(before);
     expect(object.status?.uuid).toBe(object.metadata.uid);
     const table = await kubectlOk(['get', 'mail', '-n', namespace]);
     expect(table).toMatch(new RegExp(`mailbox\\S*/${name} +True .*${name}@${domain}`));

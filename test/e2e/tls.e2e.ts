@@ -5,7 +5,7 @@ import { createAuthority, issueCertificate, type KeyedCertificate } from '../../
 import { builtin, type KubeObject } from '../../operator/runtime/object.js';
 import { mailSystemType } from '../../operator/types.js';
 import { hostname, namespace, systemName } from './lib/environment.js';
-import { apply, kube, waitFor, waitForCondition } from './lib/kube.js';
+import { apply, kube, podsAndRestarts, waitFor, waitForCondition } from './lib/kube.js';
 import { dialogue, type Target } from './lib/smtp.js';
 
 const { smtp, submissions, imap } = inject('environment');
@@ -56,16 +56,6 @@ function secret({ cert, key }: KeyedCertificate): KubeObject {
   } as KubeObject;
 }
 
-async function podsAndRestarts(): Promise<string[]> {
-  const { items } = await kube().list<KubeObject & { status?: { containerStatuses?: { restartCount: number }[] } }>(
-    builtin.pod,
-    { namespace },
-  );
-  return items
-    .map((pod) => `${pod.metadata.uid} ${(pod.status?.containerStatuses ?? []).map((c) => c.restartCount).join()}`)
-    .sort();
-}
-
 function setReference(name: string | null): Promise<unknown> {
   const patch = { spec: { tls: name === null ? null : { secretRef: { name } } } };
   return kube().patchMerge(mailSystemType, { namespace, name: systemName }, patch, { fieldManager: 'e2e' });
@@ -91,7 +81,7 @@ afterAll(async () => {
 
 describe('the public certificate', () => {
   it('[R10] is the given one, and a renewed one is served without a restart and without cutting sessions', async () => {
-    const before = await podsAndRestarts();
+    const before = await podsAndRestarts(namespace);
     const names = { commonName: hostname, dnsNames: [hostname] };
     const first = await createAuthority('First CA', new Date());
     await apply(secret(await issueCertificate(first, names, new Date())));
@@ -108,7 +98,7 @@ describe('the public certificate', () => {
     await everywhere('Second CA');
     expect(await session.command('NOOP')).toMatch(/^250/);
     session.close();
-    expect(await podsAndRestarts()).toEqual(before);
+    expect(await podsAndRestarts(namespace)).toEqual(before);
   });
 
   it('[R10] that is broken is told by a condition, and the one before goes on being served', async () => {

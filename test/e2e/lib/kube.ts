@@ -167,3 +167,12 @@ export async function waitFor<T>(
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
 }
+
+/** Pods of a namespace and how often each container of theirs was restarted: equal twice means that nothing restarted. */
+export async function podsAndRestarts(namespace: string): Promise<string[]> {
+  type Pod = KubeObject & { status?: { containerStatuses?: { restartCount: number }[] } };
+  const { items } = await kube().list<Pod>(builtin.pod, { namespace });
+  return items
+    .map((pod) => `${pod.metadata.uid} ${(pod.status?.containerStatuses ?? []).map((c) => c.restartCount).join()}`)
+    .sort();
+}
