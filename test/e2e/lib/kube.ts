@@ -7,6 +7,7 @@ import { parseAllDocuments } from 'yaml';
 import { type Client, createClient } from '../../../operator/runtime/client.js';
 import { loadConnection } from '../../../operator/runtime/kubeconfig.js';
 import {
+  builtin,
   type KubeObject,
   type ObjectRef,
   type ResourceType,
