@@ -51,10 +51,10 @@ export const OPERATOR_RULES: readonly Rule[] = [
     verbs: [...READ, 'patch', 'delete'],
   },
   {
-    reason: 'Volumes are removed with a MailSystem that says deletionPolicy Delete.',
+    reason: 'Volumes grow with the declared size, and are removed with a MailSystem that says deletionPolicy Delete.',
     apiGroups: [''],
     resources: ['persistentvolumeclaims'],
-    verbs: ['list', 'delete'],
+    verbs: ['list', 'patch', 'delete'],
   },
   {
     reason: 'Workloads.',

@@ -52,6 +52,7 @@ export const mailboxConditions: ConditionDocs = {
       SecretNotFound: 'The Secret does not exist in this namespace. A password that was set before stays.',
       KeyNotFound: 'The Secret has no such key. A password that was set before stays.',
       InvalidPassword: 'The value is empty or can not be a password. A password that was set before stays.',
+      NotChecked: 'Unknown: the Secret is read when the mailbox can be provisioned.',
     },
   },
 };
@@ -123,6 +124,15 @@ export const mailSystemConditions: ConditionDocs = {
       ApplyFailed: 'The API server refused one, or could not be reached. The message says which; it is tried again.',
     },
   },
+  VolumesReady: {
+    description: 'Every volume has at least the declared size.',
+    reasons: {
+      AsDeclared: 'It has.',
+      Resizing: 'Volumes are being enlarged. Pods run on meanwhile.',
+      ResizeRefused:
+        'A volume could not be enlarged: its StorageClass does not allow it, or it is not bound. All else is applied.',
+    },
+  },
   DirectoryReady: {
     description: 'The directory has the present schema and can be written. Mail flows while it is False, changes wait.',
     reasons: {
@@ -147,6 +157,9 @@ export const mailSystemConditions: ConditionDocs = {
   StoreReady: component('The stores run.'),
   Deleting: {
     description: 'Present while the deletion of the MailSystem waits.',
-    reasons: { InUse: 'MailDomains or Mailboxes live in it, and go on working. Delete them first.' },
+    reasons: {
+      InUse: 'MailDomains or Mailboxes live in it, and go on working. Delete them first.',
+      Stopping: 'With deletionPolicy Delete: the database is being stopped, then volumes are removed.',
+    },
   },
 };

@@ -2,14 +2,24 @@ import type { Mailbox } from '../crds/mailbox.js';
 import type { MailDomain } from '../crds/maildomain.js';
 import type { MailSystem } from '../crds/mailsystem.js';
 import type { OperatorConfig } from './config.js';
-import { mailboxIndexes, runMailboxController } from './mailbox/controller.js';
+import { createMailboxController, mailboxIndexes } from './mailbox/controller.js';
 import { enqueueDomain } from './mailbox/dependencies.js';
-import { compareInventory } from './mailbox/inventory.js';
+import { claimedAddresses } from './mailbox/desired.js';
 import { createHostingView, mailDomainIndexes, mailSystemIndexes } from './maildomain/controller.js';
 import { domainOf } from './maildomain/hosting.js';
-import { reconcileMailDomain } from './maildomain/reconcile.js';
-import type { PodObject, ServiceObject, WorkloadObject } from './mailsystem/observe.js';
-import { bySystem, reconcileMailSystem, systemOfChild } from './mailsystem/reconcile.js';
+import { type MailDomainDependencies, reconcileMailDomain } from './maildomain/reconcile.js';
+import { type Connect, connectInCluster } from './mailsystem/connect.js';
+import type { MailSystemDependencies } from './mailsystem/dependencies.js';
+import { createLooks, type Looks } from './mailsystem/looks.js';
+import {
+  bySystem,
+  type PodObject,
+  type ServiceObject,
+  systemOfChild,
+  type WorkloadObject,
+} from './mailsystem/observe.js';
+import { reconcileMailSystem } from './mailsystem/reconcile.js';
+import { isDrift, isNewGeneration, isNews, isSame } from './news.js';
 import type { Client } from './runtime/client.js';
 import { runController } from './runtime/controller.js';
 import type { EventRecorder } from './runtime/events.js';
@@ -18,13 +28,14 @@ import type { Log } from './runtime/log.js';
 import type { Metrics } from './runtime/metrics.js';
 import { builtin, type KubeObject, keyOf, type ResourceType } from './runtime/object.js';
 import { createQueue, type Queue } from './runtime/queue.js';
+import type { InformerEvent } from './runtime/store.js';
 import { dkimLabel, type Secret } from './signing/secret.js';
 import { syncSigning } from './signing/sync.js';
 import { createSystems } from './systems.js';
 import { mailboxType, mailDomainType, mailSystemType } from './types.js';
 
-/** A safety net for what no event tells: rows whose object vanished in a gap. */
-const INVENTORY_MS = 10 * 60_000;
+/** Events of pods and workloads come in swarms: one reconciliation for all of this time. */
+const SWARM_MS = 2_000;
 
 export interface ControllersOptions {
   /** Undefined: all namespaces. */
@@ -34,6 +45,8 @@ export interface ControllersOptions {
   events: EventRecorder;
   log: Log;
   metrics: Metrics;
+  /** How a MailSystem's directory and signing cache are reached; default by its Services. */
+  connect?: Connect;
 }
 
 export interface Controllers {
@@ -49,6 +62,7 @@ export async function startControllers({
   events,
   log,
   metrics,
+  connect = connectInCluster,
 }: ControllersOptions): Promise<Controllers> {
   const informer = <T extends KubeObject>(type: ResourceType, options: Partial<InformerOptions<T>> = {}): Informer<T> =>
     createInformer<T>({ client, type, namespace, log, metrics, ...options });
@@ -89,40 +103,10 @@ export async function startControllers({
   };
   const signingDeps = { secrets: dkimSecrets.cache, hosted: hosting.hosted, log };
 
-  const systemController = runController({
-    name: 'mailsystem',
-    queue: queues.system,
-    workers: 2,
-    log,
-    metrics,
-    reconcile: (key, { signal }) =>
-      reconcileMailSystem(
-        {
-          client,
-          config,
-          mailSystems,
-          statefulSets: statefulSets.cache,
-          deployments: deployments.cache,
-          pods: pods.cache,
-          services: services.cache,
-          systems,
-          usedBy: (systemKey) => usedBy(systemKey, hosting.hosted(systemKey), mailboxes),
-          keys: { client, secrets: dkimSecrets },
-          syncSigning: async (systemKey) => {
-            const system = systems.get(systemKey);
-            if (system !== undefined) await syncSigning(signingDeps, system);
-          },
-          events,
-          log,
-          now,
-        },
-        key,
-        signal,
-      ),
-  });
-  const mailboxController = runMailboxController({
+  const mailbox = createMailboxController({
     client,
     mailboxes,
+    domains,
     secrets,
     hosting: hosting.domain,
     systems,
@@ -133,62 +117,75 @@ export async function startControllers({
     now,
     metrics,
   });
-  const domainController = runController({
-    name: 'maildomain',
-    queue: queues.domain,
-    workers: 4,
-    log,
-    metrics,
-    reconcile: (key) =>
-      reconcileMailDomain(
-        {
-          keys: { client, secrets: dkimSecrets },
-          domains,
-          dkimSecrets: dkimSecrets.cache,
-          hosting: hosting.of,
-          hosted: hosting.hosted,
-          mailboxesIn: (ns, domain) => mailboxes.cache.keysByIndex('domain', `${ns}/${domain}`),
-          onHosted: (ns, domain) => enqueueDomain(mailboxController.deps, ns, domain),
-          systems,
-          isLeaving,
-          events,
-          log,
-          now,
-        },
-        key,
-      ),
-  });
-
-  wire({
+  const looks = createLooks();
+  const onDomain = (ns: string, domain: string) => enqueueDomain(mailbox.deps, ns, domain);
+  const keys = { client, secrets: dkimSecrets };
+  const systemDeps: MailSystemDependencies = {
+    client,
+    config,
     mailSystems,
-    domains,
-    mailboxes,
-    dkimSecrets,
-    queues,
+    statefulSets: statefulSets.cache,
+    deployments: deployments.cache,
+    pods: pods.cache,
+    services: services.cache,
     systems,
-    onDomain: (ns, domain) => enqueueDomain(mailboxController.deps, ns, domain),
-  });
-  for (const child of [statefulSets, deployments, pods, services] as Informer<KubeObject>[]) {
-    child.onEvent(({ object, initial }) => {
-      if (!initial) for (const key of systemOfChild(object)) queues.system.add(key);
-    });
-  }
+    connect,
+    looks,
+    usedBy: (systemKey) => usedBy(systemKey, hosting.hosted(systemKey), mailboxes),
+    keys,
+    syncSigning: async (systemKey) => {
+      const system = systems.get(systemKey);
+      if (system !== undefined) await syncSigning(signingDeps, system);
+    },
+    events,
+    log,
+    now,
+  };
+  const domainDeps: MailDomainDependencies = {
+    keys,
+    domains,
+    dkimSecrets: dkimSecrets.cache,
+    hosting: hosting.of,
+    hosted: hosting.hosted,
+    mailboxesIn: (ns, domain) => mailboxes.cache.keysByIndex('domain', `${ns}/${domain}`),
+    onHosted: onDomain,
+    systems,
+    isLeaving,
+    events,
+    log,
+    now,
+  };
+
+  wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, looks, onDomain });
+  wireChildren([statefulSets, deployments, services, pods] as Informer<KubeObject>[], queues.system, looks);
   for (const each of informers) each.start();
   await Promise.all(informers.map((each) => each.synced));
 
-  const inventory = setInterval(() => {
-    for (const system of systems.all()) {
-      compareInventory(mailboxController.deps, system).catch((err: unknown) =>
-        log.warn({ system: system.key, err }, 'comparing the directory failed'),
-      );
-    }
-  }, INVENTORY_MS);
+  // Only now: what isn't in a cache would be taken for absent, and said to be.
+  const running = [
+    runController({
+      name: 'mailsystem',
+      queue: queues.system,
+      workers: 2,
+      log,
+      metrics,
+      reconcile: (key, { signal }) => reconcileMailSystem(systemDeps, key, signal),
+    }),
+    runController({
+      name: 'maildomain',
+      queue: queues.domain,
+      workers: 4,
+      log,
+      metrics,
+      reconcile: (key) => reconcileMailDomain(domainDeps, key),
+    }),
+    mailbox.start(),
+  ];
 
   return {
     hasSynced: () => informers.every((each) => each.hasSynced()),
     stop: async () => {
-      clearInterval(inventory);
-      await Promise.all([systemController.stop(), domainController.stop(), mailboxController.stop()]);
+      await Promise.all(running.map((controller) => controller.stop()));
       await Promise.all(informers.map((each) => each.stop()));
       for (const system of [...systems.all()]) {
         systems.detach(system.key);
@@ -206,33 +203,47 @@ interface Wiring {
   dkimSecrets: Informer<Secret>;
   queues: { system: Queue; domain: Queue; mailbox: Queue };
   systems: ReturnType<typeof createSystems>;
+  looks: Looks;
   onDomain: (namespace: string, domain: string) => void;
 }
 
 /** Which event makes which object be looked at again. */
-function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, onDomain }: Wiring): void {
+function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, looks, onDomain }: Wiring): void {
   const addAll = (queue: Queue, keys: ReadonlySet<string>): void => {
     for (const key of keys) queue.add(key);
   };
   const domainsOf = (namespace = '') => addAll(queues.domain, domains.cache.keysByIndex('namespace', namespace));
-  const systemsOf = (namespace = '') => addAll(queues.system, mailSystems.cache.keysByIndex('namespace', namespace));
+  const systemsOf = (namespace = '') => {
+    const keys = mailSystems.cache.keysByIndex('namespace', namespace);
+    for (const key of keys) looks.invalidate(key);
+    addAll(queues.system, keys);
+  };
 
-  mailSystems.onEvent(({ object, previous, initial }) => {
+  mailSystems.onEvent((event) => {
+    const { object, previous, initial } = event;
+    if (!isNews(event)) return;
     queues.system.add(keyOf(object), { background: initial });
     if (isNewGeneration(object, previous)) domainsOf(object.metadata.namespace);
   });
-  domains.onEvent(({ type, object, previous, initial }) => {
+  const onDomainNews = ({ type, object, previous, initial }: InformerEvent<MailDomain>): void => {
     queues.domain.add(keyOf(object), { background: initial });
     if (type === 'updated' && !isNewGeneration(object, previous)) return;
+    const { namespace = '' } = object.metadata;
     // Rivals for the same domain, a MailSystem that waits to be deleted, and the mailboxes in the domain.
-    domainsOf(object.metadata.namespace);
-    if (type === 'deleted') systemsOf(object.metadata.namespace);
-    if (!initial) onDomain(object.metadata.namespace ?? '', domainOf(object) ?? '');
+    domainsOf(namespace);
+    if (type === 'deleted') systemsOf(namespace);
+    if (!initial) onDomain(namespace, domainOf(object) ?? '');
+  };
+  domains.onEvent((event) => {
+    if (isNews(event)) onDomainNews(event);
   });
-  mailboxes.onEvent(({ type, object }) => {
-    if (type !== 'deleted') return;
-    const domain = object.spec.address.slice(object.spec.address.lastIndexOf('@') + 1).toLowerCase();
-    addAll(queues.domain, domains.cache.keysByIndex('domain', `${object.metadata.namespace}/${domain}`));
+  mailboxes.onEvent((event) => {
+    if (event.type === 'added' || !isNews(event)) return;
+    // It may have been the last one that a MailDomain's deletion waits for.
+    const before = event.previous ?? event.object;
+    for (const domain of domainsOfMailbox(before)) {
+      addAll(queues.domain, domains.cache.keysByIndex('domain', `${before.metadata.namespace}/${domain}`));
+    }
   });
   dkimSecrets.onEvent(({ object, initial }) => {
     if (!initial) domainsOf(object.metadata.namespace);
@@ -240,9 +251,21 @@ function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, o
   systems.onAttach((system) => domainsOf(system.namespace));
 }
 
-/** Whether the specification has changed, or the object has come or gone. */
-function isNewGeneration(object: KubeObject, previous: KubeObject | undefined): boolean {
-  return previous?.metadata.generation !== object.metadata.generation;
+function domainsOfMailbox(object: Mailbox): Set<string> {
+  return new Set(claimedAddresses(object).map((address) => address.slice(address.lastIndexOf('@') + 1)));
+}
+
+/** Changes of children only make a status, mostly; some mean that a child is not as it was applied. */
+function wireChildren(children: readonly Informer<KubeObject>[], queue: Queue, looks: Looks): void {
+  const onChild = (event: InformerEvent<KubeObject>): void => {
+    if (event.initial || isSame(event.object, event.previous)) return;
+    const drift = event.object.kind !== 'Pod' && isDrift(event);
+    for (const key of systemOfChild(event.object)) {
+      if (drift) looks.invalidate(key);
+      queue.addAfter(key, SWARM_MS);
+    }
+  };
+  for (const child of children) child.onEvent(onChild);
 }
 
 function usedBy(

@@ -1,11 +1,14 @@
 import type { Mailbox } from '../../crds/mailbox.js';
-import { isPaused, type RunningController, runBatchController } from '../runtime/controller.js';
+import type { MailDomain } from '../../crds/maildomain.js';
+import { isNews } from '../news.js';
+import { type RunningController, runBatchController, runController } from '../runtime/controller.js';
 import type { Informer } from '../runtime/informer.js';
 import type { Metrics } from '../runtime/metrics.js';
 import { type KubeObject, keyOf, refKey } from '../runtime/object.js';
+import { createQueue, type Queue } from '../runtime/queue.js';
 import { enqueueClaimants, enqueueIndex, type MailboxDependencies } from './dependencies.js';
 import { claimedAddresses, uuidOf } from './desired.js';
-import { compareInventory } from './inventory.js';
+import { compareInventory, enqueueNamespace, learnInventory } from './inventory.js';
 import { createPasswordResolver } from './password.js';
 import { reconcileMailboxes } from './reconcile.js';
 
@@ -23,60 +26,95 @@ export const mailboxIndexes = {
   uid: (m: Mailbox) => [m.metadata.uid ?? ''],
 };
 
-export interface MailboxControllerOptions extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone'> {
+export interface MailboxControllerOptions
+  extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone' | 'learned' | 'domainExists'> {
+  domains: Informer<MailDomain>;
   secrets: Informer<KubeObject>;
   metrics: Metrics;
   workers?: number;
 }
 
-/** Wires events to the queue and runs the workers. */
-export function runMailboxController(
-  options: MailboxControllerOptions,
-): RunningController & { deps: MailboxDependencies } {
-  const { client, mailboxes, secrets, systems, queue, log, metrics } = options;
+export interface MailboxController {
+  deps: MailboxDependencies;
+  /** Starts the workers. Not before every cache is complete: what isn't in one doesn't exist. */
+  start(): RunningController;
+}
+
+/** A safety net for what no event tells: rows whose object vanished in a gap, a directory that was restored. */
+const INVENTORY_MS = 10 * 60_000;
+/** After a removal: what could only go after that. */
+const INVENTORY_SOON_MS = 30_000;
+
+/** Wires events to the queues. */
+export function createMailboxController(options: MailboxControllerOptions): MailboxController {
+  const { client, domains, mailboxes, secrets, systems, queue, metrics } = options;
   const deps: MailboxDependencies = {
     ...options,
     passwords: createPasswordResolver(client, secrets.cache),
     known: new Map(),
     gone: new Map(),
+    learned: new WeakMap(),
+    domainExists: (uid) => domains.cache.keysByIndex('uid', uid).size > 0,
   };
-  mailboxes.onEvent(({ type, object, previous, initial }) => {
+  mailboxes.onEvent((event) => {
+    const { type, object, previous, initial } = event;
     if (type === 'deleted') rememberGone(deps, object);
-    if (type === 'updated' && !isNews(object, previous)) return;
+    if (!isNews(event)) return;
     queue.add(keyOf(object), { background: initial });
     for (const address of touchedAddresses(object, previous)) enqueueClaimants(deps, address);
   });
   secrets.onEvent(({ object, initial }) => {
     if (!initial) enqueueIndex(deps, 'secret', keyOf(object));
   });
-  systems.onAttach((system) => {
-    void compareInventory(deps, system).catch((err: unknown) =>
-      log.warn(
-        { system: system.key, err },
-        'comparing the directory with the Mailboxes failed; it will be tried again',
-      ),
-    );
+  const inventories = createQueue({ name: 'inventory', metrics });
+  const attachedAnew = new Set<string>();
+  systems.onAttach(({ key }) => {
+    attachedAnew.add(key);
+    inventories.add(key);
   });
-  const running = runBatchController({
+  return { deps, start: () => startWorkers(options, deps, inventories, attachedAnew) };
+}
+
+function startWorkers(
+  { queue, log, metrics, workers = 2 }: MailboxControllerOptions,
+  deps: MailboxDependencies,
+  inventories: Queue,
+  attachedAnew: Set<string>,
+): RunningController {
+  const batches = runBatchController({
     name: 'mailbox',
     queue,
-    workers: options.workers ?? 2,
+    workers,
     maxBatch: 500,
     lingerMs: 5,
     log,
     metrics,
     reconcileBatch: (keys) => reconcileMailboxes(deps, keys),
   });
-  return { ...running, deps };
-}
-
-/** Our own status comes back as an event; only what people change means to look again. */
-function isNews(object: Mailbox, previous: Mailbox | undefined): boolean {
-  const before = previous?.metadata;
-  return (
-    before?.generation !== object.metadata.generation ||
-    isPaused(object) !== (previous !== undefined && isPaused(previous))
-  );
+  const comparisons = runController({
+    name: 'inventory',
+    queue: inventories,
+    workers: 1,
+    log,
+    metrics,
+    reconcile: async (key) => {
+      const system = deps.systems.get(key);
+      if (system === undefined) return {};
+      if (!attachedAnew.has(key)) {
+        const removed = await compareInventory(deps, system);
+        return { requeueAfterMs: removed ? INVENTORY_SOON_MS : INVENTORY_MS };
+      }
+      await learnInventory(deps, system);
+      attachedAnew.delete(key);
+      enqueueNamespace(deps, system.namespace);
+      return { requeueAfterMs: INVENTORY_SOON_MS };
+    },
+  });
+  return {
+    stop: async (graceMs) => {
+      await Promise.all([comparisons.stop(graceMs), batches.stop(graceMs)]);
+    },
+  };
 }
 
 /** Addresses that an event may have set free or contested: those of the object before and after. */
@@ -85,10 +123,7 @@ function touchedAddresses(object: Mailbox, previous: Mailbox | undefined): Set<s
 }
 
 function rememberGone(deps: MailboxDependencies, object: Mailbox): void {
-  const addresses = claimedAddresses(object);
-  const domain = addresses[0]?.slice(addresses[0].lastIndexOf('@') + 1);
-  const system = domain === undefined ? undefined : deps.hosting(object.metadata.namespace ?? '', domain)?.system;
   const key = refKey(object.metadata);
-  const entry = { uuid: uuidOf(object), objectUid: object.metadata.uid ?? '', addresses, system };
+  const entry = { uuid: uuidOf(object), objectUid: object.metadata.uid ?? '', addresses: claimedAddresses(object) };
   deps.gone.set(key, [...(deps.gone.get(key) ?? []), entry]);
 }

@@ -1,4 +1,5 @@
 import type { Mailbox } from '../../crds/mailbox.js';
+import type { Directory } from '../directory/directory.js';
 import type { Client } from '../runtime/client.js';
 import type { EventRecorder } from '../runtime/events.js';
 import type { Informer } from '../runtime/informer.js';
@@ -6,10 +7,10 @@ import type { Log } from '../runtime/log.js';
 import type { Queue } from '../runtime/queue.js';
 import type { Systems } from '../systems.js';
 import type { HostingDomain } from './desired.js';
-import type { PasswordResolver } from './password.js';
+import type { KnownPassword, PasswordResolver } from './password.js';
 
-/** What the directories are known to have: uuid → source of the password in effect (null: none). */
-export type Known = Map<string, string | null>;
+/** What the directories are known to have, by uuid. */
+export type Known = Map<string, KnownPassword>;
 
 export interface MailboxDependencies {
   client: Client;
@@ -20,8 +21,11 @@ export interface MailboxDependencies {
   /** Whether that MailSystem is being deleted or is gone. */
   isLeaving: (systemKey: string) => boolean;
   passwords: PasswordResolver;
-  /** What is known to be in the directories, by uuid. */
   known: Known;
+  /** Directories whose contents have been compared with the Mailboxes: until then nothing is written to them. */
+  learned: WeakMap<Directory, Promise<void>>;
+  /** Whether there is a MailDomain with this uid. */
+  domainExists: (uid: string) => boolean;
   /** Objects that are gone and whose mailboxes are still live, by key. */
   gone: Map<string, GoneMailbox[]>;
   queue: Queue;
@@ -36,8 +40,6 @@ export interface GoneMailbox {
   objectUid: string;
   /** Its canonical addresses, for others that wait for them. */
   addresses: string[];
-  /** `namespace/name` of its MailSystem; undefined if it never had one. */
-  system: string | undefined;
 }
 
 /** Every Mailbox with an address in this domain of this namespace is looked at again. */

@@ -75,9 +75,18 @@ export function claimedAddresses(object: Mailbox): string[] {
 
 type Result<T> = { value: T } | { problem: Problem };
 
-function resolved(object: Mailbox): Result<MailboxResolved> {
+/** Indexes, hosting and reconciliation all ask for the same: objects in caches never change. */
+const resolutions = new WeakMap<Mailbox['spec'], Result<MailboxResolved>>();
+
+function resolved({ spec }: Mailbox): Result<MailboxResolved> {
+  const known = resolutions.get(spec) ?? resolve(spec);
+  resolutions.set(spec, known);
+  return known;
+}
+
+function resolve(spec: Mailbox['spec']): Result<MailboxResolved> {
   try {
-    return { value: resolveMailbox(object.spec) };
+    return { value: resolveMailbox(spec) };
   } catch (error) {
     return { problem: { reason: 'InvalidSpec', message: (error as Error).message } };
   }

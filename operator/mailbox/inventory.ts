@@ -1,32 +1,101 @@
+import { setImmediate } from 'node:timers/promises';
+import type { Mailbox } from '../../crds/mailbox.js';
+import { contentHash } from '../directory/inventory.js';
 import type { MailboxInventory } from '../directory/rows.js';
 import type { AttachedSystem } from '../systems.js';
 import type { MailboxDependencies } from './dependencies.js';
+import { desiredMailbox, uuidOf } from './desired.js';
+
+/** Objects that are compared before others get their turn. */
+const YIELD_EVERY = 500;
 
 /**
- * Compares a directory with the Mailboxes that exist: after a restart, or when a directory becomes reachable. Learns
- * which passwords are in effect, and finds mailboxes whose object was deleted while nobody watched. Objects of
- * namespaces that this operator doesn't watch are none of its business.
+ * Compares a directory with the objects that exist. Learns which passwords are in effect; removes mailboxes and domains whose
+ * object was deleted while nobody watched; lets those Mailboxes look again that the directory doesn't have as declared (after a
+ * restore). Objects of other namespaces are none of this system's business.
+ *
+ * @returns whether anything was removed
  */
-export async function compareInventory(deps: MailboxDependencies, system: AttachedSystem): Promise<void> {
-  await deps.mailboxes.synced;
+export async function compareInventory(deps: MailboxDependencies, system: AttachedSystem): Promise<boolean> {
+  const present = new Map<string, MailboxInventory>();
+  const orphans: { uuid: string; objectUid: string }[] = [];
   for await (const page of system.directory.listMailboxes()) {
-    for (const row of page) deps.known.set(row.uuid, row.passwordSource);
-    for (const row of page.filter((candidate) => isOrphan(deps, system, candidate))) tombstoneLater(deps, system, row);
+    for (const row of page) {
+      present.set(row.uuid, row);
+      deps.known.set(row.uuid, { objectUid: row.object.uid, source: row.passwordSource });
+      if (isOrphan(deps, system, row)) orphans.push({ uuid: row.uuid, objectUid: row.object.uid });
+    }
   }
-  for (const key of keysInNamespace(deps, system.namespace)) deps.queue.add(key, { background: true });
+  if (orphans.length > 0) {
+    deps.log.info({ system: system.key, mailboxes: orphans.length }, 'deleted mailboxes whose objects are gone');
+    await system.directory.tombstoneMailboxes(orphans);
+  }
+  await enqueueDiffering(deps, system, present);
+  return (await removeDomains(deps, system)) || orphans.length > 0;
+}
+
+/** The first comparison with a directory; until it has succeeded, nobody else writes there. */
+export function learnInventory(deps: MailboxDependencies, system: AttachedSystem): Promise<void> {
+  const { directory } = system;
+  const under = deps.learned.get(directory);
+  if (under !== undefined) return under;
+  const learning = compareInventory(deps, system).then(() => undefined);
+  deps.learned.set(directory, learning);
+  learning.catch(() => deps.learned.delete(directory));
+  return learning;
+}
+
+/** Every Mailbox in the namespace of a system is looked at again, after what people change meanwhile. */
+export function enqueueNamespace(deps: MailboxDependencies, namespace: string): void {
+  for (const { metadata } of deps.mailboxes.cache.values())
+    if (metadata.namespace === namespace) deps.queue.add(`${namespace}/${metadata.name}`, { background: true });
 }
 
 function isOrphan(deps: MailboxDependencies, system: AttachedSystem, { object }: MailboxInventory): boolean {
   return object.namespace === system.namespace && deps.mailboxes.cache.keysByIndex('uid', object.uid).size === 0;
 }
 
-function tombstoneLater(deps: MailboxDependencies, system: AttachedSystem, row: MailboxInventory): void {
-  const key = `${row.object.namespace}/${row.object.name}`;
-  const entry = { uuid: row.uuid, objectUid: row.object.uid, addresses: [], system: system.key };
-  deps.gone.set(key, [...(deps.gone.get(key) ?? []), entry]);
-  deps.queue.add(key);
+async function enqueueDiffering(
+  deps: MailboxDependencies,
+  system: AttachedSystem,
+  present: ReadonlyMap<string, MailboxInventory>,
+): Promise<void> {
+  let count = 0;
+  for (const object of [...deps.mailboxes.cache.values()]) {
+    count += 1;
+    if (count % YIELD_EVERY === 0) await setImmediate();
+    if (object.metadata.namespace !== system.namespace) continue;
+    const uuid = uuidOf(object);
+    if (!isMissing(deps, system, object, present.get(uuid))) continue;
+    if (!present.has(uuid)) deps.known.delete(uuid);
+    deps.queue.add(`${system.namespace}/${object.metadata.name}`, { background: true });
+  }
 }
 
-function keysInNamespace({ mailboxes }: MailboxDependencies, namespace: string): string[] {
-  return [...mailboxes.cache.keys()].filter((key) => mailboxes.cache.get(key)?.metadata.namespace === namespace);
+function isMissing(
+  deps: MailboxDependencies,
+  system: AttachedSystem,
+  object: Mailbox,
+  row: MailboxInventory | undefined,
+): boolean {
+  const { uid = '', namespace = '', name } = object.metadata;
+  const { mailbox } = desiredMailbox(object, { domain: (domain) => deps.hosting(namespace, domain) });
+  if (mailbox?.system !== system.key) return false;
+  if (row === undefined || contentHash({ ...mailbox, object: { uid, namespace, name } }) !== row.contentHash)
+    return true;
+  return deps.passwords.isStale(object, row.passwordSource);
+}
+
+async function removeDomains(deps: MailboxDependencies, system: AttachedSystem): Promise<boolean> {
+  const domains = await system.directory.listDomains();
+  const gone = domains
+    .filter(({ object }) => object.namespace === system.namespace && !deps.domainExists(object.uid))
+    .map(({ domain, object }) => ({ domain, objectUid: object.uid }));
+  if (gone.length === 0) return false;
+  deps.log.info(
+    { system: system.key, domains: gone.map(({ domain }) => domain) },
+    'removing domains whose objects are gone',
+  );
+  await system.directory.removeDomains(gone);
+  return true;
 }

@@ -10,6 +10,14 @@ interface Secret extends KubeObject {
   data?: Record<string, string>;
 }
 
+/** A password that a directory has. */
+export interface KnownPassword {
+  /** Of the Mailbox that it was set for: one that adopts the mail doesn't get its predecessor's password. */
+  objectUid: string;
+  /** Which version of which Secret; null: none. */
+  source: string | null;
+}
+
 /** What is to be done about a mailbox's password. */
 export type PasswordPlan =
   /** Already what the Secret says. */
@@ -18,11 +26,17 @@ export type PasswordPlan =
   | { kind: 'none' }
   | { kind: 'new'; password: PasswordRow }
   /** It can't be had: the one in effect stays. */
-  | { kind: 'problem'; problem: PasswordProblem };
+  | { kind: 'problem'; problem: PasswordProblem }
+  /** There is a Secret, and no directory yet to set its password in. */
+  | { kind: 'unchecked' };
 
 export interface PasswordResolver {
-  /** @param known the source of the password in effect, as the directory has it */
-  plan(mailbox: Mailbox, known: string | null | undefined): Promise<PasswordPlan>;
+  /** @param known the password in effect, as the directory has it */
+  plan(mailbox: Mailbox, known: KnownPassword | undefined): Promise<PasswordPlan>;
+  /** What can be said without reading and hashing. */
+  peek(mailbox: Mailbox): PasswordPlan;
+  /** Whether a password from this source is another than the declared one. */
+  isStale(mailbox: Mailbox, source: string | null): boolean;
 }
 
 /** Hashes are shared by mailboxes that name the same version of the same Secret: so many are remembered. */
@@ -65,18 +79,41 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
 
   return {
     plan: async (mailbox, known) => {
-      const ref = mailbox.spec.passwordSecretRef;
-      if (ref === undefined) return { kind: 'none' };
-      const namespace = mailbox.metadata.namespace ?? '';
-      const key = ref.key ?? 'password';
-      const metadata = secrets.get(refKey({ namespace, name: ref.name }))?.metadata;
-      if (metadata === undefined) return { kind: 'problem', problem: notFound(namespace, ref.name) };
-      const source = passwordSource({ ...versionOf({ metadata }), key });
-      if (source === known) return { kind: 'current' };
-      const result = await remember(source, () => read(namespace, ref.name, key));
+      const wanted = declared(mailbox, secrets);
+      if ('kind' in wanted) return wanted;
+      const { namespace, name, key, source } = wanted;
+      if (source === known?.source && known.objectUid === mailbox.metadata.uid) return { kind: 'current' };
+      const result = await remember(source, () => read(namespace, name, key));
       return 'hash' in result ? { kind: 'new', password: result } : { kind: 'problem', problem: result };
     },
+    peek: (mailbox) => {
+      const wanted = declared(mailbox, secrets);
+      return 'kind' in wanted ? wanted : { kind: 'unchecked' };
+    },
+    isStale: (mailbox, source) => {
+      const wanted = declared(mailbox, secrets);
+      if ('kind' in wanted) return wanted.kind === 'none' && source !== null;
+      return wanted.source !== source;
+    },
   };
+}
+
+interface Declared {
+  namespace: string;
+  name: string;
+  key: string;
+  source: string;
+}
+
+/** Which version of which Secret a Mailbox takes its password from, or why from none. */
+function declared(mailbox: Mailbox, secrets: CacheReader<KubeObject>): Declared | PasswordPlan {
+  const ref = mailbox.spec.passwordSecretRef;
+  if (ref === undefined) return { kind: 'none' };
+  const namespace = mailbox.metadata.namespace ?? '';
+  const { name, key = 'password' } = ref;
+  const metadata = secrets.get(refKey({ namespace, name }))?.metadata;
+  if (metadata === undefined) return { kind: 'problem', problem: notFound(namespace, name) };
+  return { namespace, name, key, source: passwordSource({ ...versionOf({ metadata }), key }) };
 }
 
 function versionOf({ metadata }: Pick<KubeObject, 'metadata'>): { uid: string; resourceVersion: string } {

@@ -7,6 +7,7 @@ import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
 import { enqueueClaimants, type GoneMailbox, type MailboxDependencies } from './dependencies.js';
 import { claimedAddresses, desiredMailbox, uuidOf } from './desired.js';
+import { learnInventory } from './inventory.js';
 import type { PasswordPlan } from './password.js';
 import { placeMailbox } from './placement.js';
 import { type Plan, report } from './report.js';
@@ -14,7 +15,6 @@ import { type Plan, report } from './report.js';
 /** How long a batch waits for the directory's replicas before it says that it waits. */
 const REPLAY_WAIT_MS = 1_000;
 const REPLAY_POLL_MS = 20;
-const DETACHED_RETRY_MS = 5_000;
 /** While a new MailSystem starts, its Mailboxes say nothing for so long. */
 const QUIET_MS = 15_000;
 
@@ -25,49 +25,83 @@ export async function reconcileMailboxes(
 ): Promise<Map<string, Result>> {
   const results = new Map<string, Result>();
   await tombstoneGone(deps, keys, results);
-  const objects = keys.flatMap((key) => {
+  const declared = keys.flatMap((key) => {
     const object = deps.mailboxes.cache.get(key);
-    return object === undefined || isPaused(object) || results.has(key) ? [] : [{ key, object }];
+    return object === undefined || isPaused(object) || results.has(key) ? [] : [declare(deps, key, object)];
   });
-  const plans = await Promise.all(objects.map(({ key, object }) => planOf(deps, key, object)));
-  const groups = groupBy(plans, (plan) => plan.desired?.system);
+  const groups = groupBy(declared, ({ desired }) => desired?.system);
   await Promise.all([...groups].map(([system, group]) => reconcileGroup(deps, system, group, results)));
   return results;
 }
 
-async function planOf(deps: MailboxDependencies, key: string, object: Mailbox): Promise<Plan> {
+type Declared = Omit<Plan, 'password'>;
+
+function declare(deps: MailboxDependencies, key: string, object: Mailbox): Declared {
   const namespace = object.metadata.namespace ?? '';
   const { mailbox, problems } = desiredMailbox(object, { domain: (domain) => deps.hosting(namespace, domain) });
-  const password = await deps.passwords.plan(object, deps.known.get(uuidOf(object)));
-  return { key, object, desired: mailbox, problems, password };
+  return { key, object, desired: mailbox, problems };
 }
 
 async function reconcileGroup(
   deps: MailboxDependencies,
   systemKey: string | undefined,
-  plans: readonly Plan[],
+  group: readonly Declared[],
   results: Map<string, Result>,
 ): Promise<void> {
-  const system = systemKey === undefined ? undefined : deps.systems.get(systemKey);
-  if (systemKey === undefined) return report(deps, plans, results, {});
+  // Passwords are read and hashed only when they can be written.
+  const peeked = (): Plan[] => group.map((one) => ({ ...one, password: deps.passwords.peek(one.object) }));
+  if (systemKey === undefined) return report(deps, peeked(), results, {});
+  const system = deps.systems.get(systemKey);
+  const settled = () => peeked().filter((plan) => isSettled(deps, plan.object));
   if (system === undefined) {
-    const settled = plans.filter((plan) => isSettled(deps, plan.object));
-    for (const plan of plans) results.set(plan.key, { requeueAfterMs: QUIET_MS });
-    return report(deps, settled, results, {
+    for (const { key } of group) results.set(key, { requeueAfterMs: QUIET_MS });
+    return report(deps, settled(), results, {
       unavailable: `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.`,
     });
   }
   try {
-    const { outcomes, lagging } = await project(deps, system, plans);
-    await report(deps, plans, results, {
-      outcomes,
-      lagging,
-      adoptable: await adoptableOf(system.directory, plans, outcomes),
-    });
+    await writeGroup(deps, system, group, results);
   } catch (error) {
-    if (!(error instanceof DirectoryUnavailable)) throw error;
-    for (const plan of plans) results.set(plan.key, { error });
+    const unavailable = error instanceof DirectoryUnavailable;
+    if (unavailable) await report(deps, settled(), results, { unavailable: error.message });
+    for (const { key } of group) results.set(key, { error });
   }
+}
+
+async function writeGroup(
+  deps: MailboxDependencies,
+  system: AttachedSystem,
+  group: readonly Declared[],
+  results: Map<string, Result>,
+): Promise<void> {
+  await learnInventory(deps, system);
+  const plans = await plansOf(deps, group, results);
+  if (plans.length === 0) return;
+  const { outcomes, lagging } = await project(deps, system, plans);
+  await report(deps, plans, results, {
+    outcomes,
+    lagging,
+    adoptable: await adoptableOf(system.directory, plans, outcomes),
+  });
+}
+
+/** One that can't be planned (its Secret can't be read now) doesn't keep the others. */
+async function plansOf(
+  deps: MailboxDependencies,
+  group: readonly Declared[],
+  results: Map<string, Result>,
+): Promise<Plan[]> {
+  const plans = await Promise.all(
+    group.map(async (one) => {
+      try {
+        return { ...one, password: await deps.passwords.plan(one.object, deps.known.get(uuidOf(one.object))) };
+      } catch (error) {
+        results.set(one.key, { error });
+        return undefined;
+      }
+    }),
+  );
+  return plans.filter((plan) => plan !== undefined);
 }
 
 /** Until a Mailbox has once been looked at, or is a while old, a system that starts is no news. */
@@ -123,8 +157,9 @@ function learn(
   outcome: MailboxOutcome | undefined,
 ): void {
   if (outcome === undefined || desired === undefined || outcome.result === 'refused') return;
-  if (password.kind === 'new') deps.known.set(desired.uuid, password.password.source);
-  if (password.kind === 'none') deps.known.set(desired.uuid, null);
+  const objectUid = object.metadata.uid ?? '';
+  if (password.kind === 'new') deps.known.set(desired.uuid, { objectUid, source: password.password.source });
+  if (password.kind === 'none') deps.known.set(desired.uuid, { objectUid, source: null });
   if (outcome.result !== 'written') return;
   for (const address of claimedAddresses(object)) {
     const others = [...deps.mailboxes.cache.keysByIndex('address', address)];
@@ -168,45 +203,46 @@ interface Gone {
   entry: GoneMailbox;
 }
 
-/** Objects that are gone: their addresses become free, their mail is kept or marked for removal. */
+/**
+ * Objects that are gone: their addresses become free, their mail is kept or marked for removal. Which directory they were in
+ * may be hard to say by now, so all of the namespace are told; one that is attached later finds out by comparison.
+ */
 async function tombstoneGone(
   deps: MailboxDependencies,
   keys: readonly string[],
   results: Map<string, Result>,
 ): Promise<void> {
   const gone: Gone[] = keys.flatMap((key) => (deps.gone.get(key) ?? []).map((entry) => ({ key, entry })));
-  for (const [systemKey, group] of groupBy(gone, ({ entry }) => entry.system)) {
-    if (await tombstoneGroup(deps, systemKey, group)) {
+  for (const [namespace, group] of groupBy(gone, ({ key }) => key.slice(0, key.indexOf('/')))) {
+    try {
+      await tombstoneIn(deps, namespace, group);
       for (const { key, entry } of group) forget(deps, key, entry);
-    } else {
-      for (const { key } of group) results.set(key, { requeueAfterMs: DETACHED_RETRY_MS });
+    } catch (error) {
+      for (const { key } of group) results.set(key, { error });
     }
   }
 }
 
-/** @returns whether it is done; a directory that goes with its MailSystem is not waited for */
-async function tombstoneGroup(
-  deps: MailboxDependencies,
-  systemKey: string | undefined,
-  group: readonly Gone[],
-): Promise<boolean> {
-  if (systemKey === undefined) return true;
-  const system = deps.systems.get(systemKey);
-  if (system === undefined) return deps.isLeaving(systemKey);
-  try {
-    await system.directory.tombstoneMailboxes(group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid })));
-    return true;
-  } catch (error) {
-    if (error instanceof DirectoryUnavailable && deps.isLeaving(systemKey)) return true;
-    throw error;
-  }
+async function tombstoneIn(deps: MailboxDependencies, namespace: string, group: readonly Gone[]): Promise<void> {
+  const mailboxes = group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid }));
+  const systems = [...deps.systems.all()].filter((system) => system.namespace === namespace);
+  await Promise.all(
+    systems.map(async ({ key, directory }) => {
+      try {
+        await directory.tombstoneMailboxes(mailboxes);
+      } catch (error) {
+        // A directory that goes with its MailSystem is not waited for.
+        if (!(error instanceof DirectoryUnavailable && deps.isLeaving(key))) throw error;
+      }
+    }),
+  );
 }
 
 function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): void {
   const rest = (deps.gone.get(key) ?? []).filter((other) => other !== entry);
   if (rest.length === 0) deps.gone.delete(key);
   else deps.gone.set(key, rest);
-  deps.known.delete(entry.uuid);
+  if (deps.known.get(entry.uuid)?.objectUid === entry.objectUid) deps.known.delete(entry.uuid);
   for (const address of entry.addresses) enqueueClaimants(deps, address);
 }
 

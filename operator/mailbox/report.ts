@@ -2,6 +2,7 @@ import type { Mailbox } from '../../crds/mailbox.js';
 import type { MailboxOutcome } from '../directory/rows.js';
 import { setConditions, writeStatus } from '../runtime/conditions.js';
 import type { Result } from '../runtime/controller.js';
+import { keyOf } from '../runtime/object.js';
 import { mailboxType } from '../types.js';
 import type { MailboxDependencies } from './dependencies.js';
 import type { DesiredMailbox, Problem } from './desired.js';
@@ -29,6 +30,8 @@ export interface Findings {
 const RETRY_MS = 1_000;
 /** Conflicts and the like end with an event; this look is only a safety net. */
 const RARELY_MS = 60_000;
+/** A domain or shard that is still on its way is announced too, when it has come. */
+const SOON_MS = 10_000;
 
 /** Writes the statuses that changed; a failure to write one is that one's result. */
 export async function report(
@@ -85,9 +88,11 @@ async function writeOne(
   observation: MailboxObservation,
 ): Promise<void> {
   const { outcome } = observation;
+  // Made anew by the same name in the meantime: what we have found is not about that one.
+  if (deps.mailboxes.cache.get(keyOf(object))?.metadata.uid !== object.metadata.uid) return;
   const { conditions, detail } = mailboxStatus(observation);
   const generation = object.metadata.generation ?? 0;
-  const told = keepAdoptionNotice(object, outcome, conditions);
+  const told = withoutKnown(object, keepAdoptionNotice(object, outcome, conditions));
   const status = {
     ...object.status,
     ...identity(desired, outcome),
@@ -119,6 +124,12 @@ function keepAdoptionNotice(object: Mailbox, outcome: MailboxOutcome | undefined
   return conditions.map((c) => (c.type === 'Ready' && c.status === 'True' ? { ...c, message: before.message } : c));
 }
 
+/** A password that wasn't looked at is what it was said to be before. */
+function withoutKnown({ status }: Mailbox, conditions: Verdict[]): Verdict[] {
+  const present = new Set(status?.conditions?.map((c) => c.type));
+  return conditions.filter(({ type, reason }) => reason !== 'NotChecked' || !present.has(type));
+}
+
 function announce(deps: MailboxDependencies, object: Mailbox, ready: Verdict | undefined): void {
   const before = readyCondition(object);
   if (ready === undefined || ready.status === 'True' || ready.reason === 'WaitingForReplicas') return;
@@ -136,10 +147,20 @@ function wasProvisioned({ metadata, status }: Mailbox): boolean {
 }
 
 function retryMs(outcome: MailboxOutcome | undefined): number {
-  return outcome?.reason === 'AddressConflict' || outcome?.reason === 'NotAdoptable' ? RARELY_MS : RETRY_MS;
+  switch (outcome?.reason) {
+    case undefined:
+    case 'UuidInUse':
+      return RETRY_MS;
+    case 'UnknownDomain':
+    case 'UnknownShard':
+      return SOON_MS;
+    default:
+      return RARELY_MS;
+  }
 }
 
 function passwordState(plan: PasswordPlan): MailboxObservation['password'] {
   if (plan.kind === 'problem') return plan.problem;
+  if (plan.kind === 'unchecked') return 'unchecked';
   return plan.kind === 'none' ? 'none' : 'set';
 }

@@ -21,7 +21,7 @@ export interface MailboxObservation {
   lagging: readonly string[];
   /** Why the directory can't be written, when it can't. */
   unavailable?: string | undefined;
-  password: PasswordProblem | 'none' | 'set';
+  password: PasswordProblem | 'none' | 'set' | 'unchecked';
   /** Deleted mailboxes of this address whose mail could be had back. */
   adoptable?: readonly string[] | undefined;
   address: string;
@@ -102,6 +102,14 @@ function passwordVerdict(password: MailboxObservation['password']): Verdict {
       status: 'True',
       reason: 'NotDeclared',
       message: 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.',
+    };
+  }
+  if (password === 'unchecked') {
+    return {
+      type: 'PasswordReady',
+      status: 'Unknown',
+      reason: 'NotChecked',
+      message: 'The Secret is read when the mailbox can be provisioned.',
     };
   }
   return { type: 'PasswordReady', status: 'False', reason: password.reason, message: password.message };

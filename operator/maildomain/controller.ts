@@ -11,6 +11,7 @@ export const mailDomainIndexes = {
     return domain === undefined ? [] : [`${object.metadata.namespace}/${domain}`];
   },
   namespace: (object: MailDomain) => [object.metadata.namespace ?? ''],
+  uid: (object: MailDomain) => [object.metadata.uid ?? ''],
 };
 
 /** Indexes that the cache of MailSystems needs. */

@@ -64,6 +64,9 @@ async function reconcileHosted(deps: MailDomainDependencies, object: MailDomain,
   const system = deps.systems.get(hosting.system);
   if (deleting && mailboxes === 0) return remove(deps, object, domain, system);
   if (!deleting) await ensureFinalizer(deps, object);
+  // After a restart: what was said holds until the system is there to say otherwise.
+  const told = object.status?.observedGeneration === object.metadata.generation && hasSystem(object);
+  if (system === undefined && told) return { requeueAfterMs: WAIT_FOR_SYSTEM_MS };
 
   const dkim = await signingState(deps, object, hosting.spec, system);
   const directory = await directoryState(deps, object, domain, dkim, system);
@@ -156,6 +159,10 @@ async function directoryState(
   }
 }
 
+function hasSystem(object: MailDomain): boolean {
+  return object.status?.conditions?.find((c) => c.type === 'SystemReady')?.status === 'True';
+}
+
 function wasProvisioned(object: MailDomain): boolean {
   return object.status?.conditions?.find((c) => c.type === 'Provisioned')?.status === 'True';
 }
@@ -226,8 +233,10 @@ async function writeDomainStatus(
   domain: string | undefined,
 ): Promise<void> {
   const object = deps.domains.cache.get(`${stale.metadata.namespace}/${stale.metadata.name}`) ?? stale;
+  // Made anew by the same name in the meantime: what we have found is not about this one.
+  if (object.metadata.uid !== stale.metadata.uid) return;
   const { conditions, detail } = domainStatus(observation);
-  const generation = object.metadata.generation ?? 0;
+  const generation = stale.metadata.generation ?? 0;
   const status = {
     ...object.status,
     observedGeneration: generation,

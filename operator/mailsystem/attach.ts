@@ -1,17 +1,14 @@
-import { directoryLeader, names, type podHost, serviceHost } from '../../cdk8s/names.js';
+import { names, type SystemIdentity, serviceHost } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
-import { type Directory, openDirectory } from '../directory/directory.js';
+import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
 import { ensureDkimKey } from '../signing/ensure.js';
-import { redisSigningCache } from '../signing/redis.js';
 import { DEFAULT_SELECTOR } from '../signing/sync.js';
 import type { AttachedSystem } from '../systems.js';
 import type { Certificates } from './certificates.js';
 import type { MailSystemDependencies } from './dependencies.js';
 import type { Verdict } from './status.js';
 
-const POOLER_PORT = 6432;
-const REDIS_PORT = 6379;
 const [LMTP_PORT, IMAP_PORT, SIEVE_PORT] = [10024, 10143, 14190];
 
 interface Input {
@@ -47,11 +44,7 @@ export async function attachDirectory(deps: MailSystemDependencies, input: Input
 }
 
 function connect(deps: MailSystemDependencies, { key, object, spec, certificates }: Input): AttachedSystem {
-  const identity = {
-    name: object.metadata.name,
-    namespace: object.metadata.namespace ?? '',
-    clusterDomain: deps.config.clusterDomain,
-  };
+  const identity = identityOf(deps, object);
   const tls = certificates.operator;
   return {
     key,
@@ -59,9 +52,12 @@ function connect(deps: MailSystemDependencies, { key, object, spec, certificates
     name: identity.name,
     spec,
     certificate: tls.cert,
-    directory: openDirectory({ host: directoryLeader(identity, spec.database), port: POOLER_PORT, tls }),
-    signing: redisSigningCache({ host: serviceHost(identity, names(identity.name).redis), port: REDIS_PORT, tls }),
+    ...deps.connect(identity, spec, tls),
   };
+}
+
+function identityOf(deps: MailSystemDependencies, { metadata }: MailSystem): SystemIdentity {
+  return { name: metadata.name, namespace: metadata.namespace ?? '', clusterDomain: deps.config.clusterDomain };
 }
 
 function close(system: AttachedSystem): void {
@@ -94,11 +90,7 @@ async function bringUpToDate(
   const applied = await directory.migrate();
   if (applied.length > 0)
     deps.log.info({ system: object.metadata.name, migrations: applied }, 'migrated the directory');
-  const identity = {
-    name: object.metadata.name,
-    namespace: object.metadata.namespace ?? '',
-    clusterDomain: deps.config.clusterDomain,
-  };
+  const identity = identityOf(deps, object);
   await directory.projectShards(
     spec.store.shards.map(({ name }) => ({
       name,
@@ -112,7 +104,7 @@ async function bringUpToDate(
 }
 
 /** A shard has one pod so far: its own name, which a headless Service resolves even when the pod is not ready. */
-function shardHost(identity: Parameters<typeof podHost>[0], shard: string): string {
+function shardHost(identity: SystemIdentity, shard: string): string {
   return serviceHost(identity, names(identity.name).store(shard));
 }
 

@@ -7,6 +7,8 @@ import type { Informer } from '../runtime/informer.js';
 import type { Log } from '../runtime/log.js';
 import type { KeyStore } from '../signing/ensure.js';
 import type { Systems } from '../systems.js';
+import type { Connect } from './connect.js';
+import type { Looks } from './looks.js';
 import type { PodObject, ServiceObject, WorkloadObject } from './observe.js';
 
 /** What the reconciliation of MailSystems works with. */
@@ -20,6 +22,8 @@ export interface MailSystemDependencies {
   pods: CacheReader<PodObject>;
   services: CacheReader<ServiceObject>;
   systems: Systems;
+  connect: Connect;
+  looks: Looks;
   /** How many MailDomains and Mailboxes live in it. */
   usedBy: (systemKey: string) => { domains: number; mailboxes: number };
   /** Where DKIM keys are kept: the hostname's signs the mx's own bounces. */

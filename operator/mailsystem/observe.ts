@@ -40,6 +40,18 @@ const CONDITION_OF: Readonly<Record<string, ComponentCondition>> = {
 /** The label that says which component an object belongs to. */
 export const componentLabel = 'app.kubernetes.io/component';
 
+/** Index: objects of one MailSystem's children, by `namespace/system`. */
+export const bySystem = 'system';
+
+/** Index function for children: `namespace/instance` of those that carry our labels. */
+export function systemOfChild(object: KubeObject): string[] {
+  const labels = object.metadata.labels ?? {};
+  const instance = labels['app.kubernetes.io/instance'];
+  return instance !== undefined && labels[componentLabel] !== undefined
+    ? [`${object.metadata.namespace}/${instance}`]
+    : [];
+}
+
 /** What a workload counts for; undefined for one that is not ours. */
 export function observeWorkload(object: WorkloadObject): Workload | undefined {
   const condition = CONDITION_OF[object.metadata.labels?.[componentLabel] ?? ''];
