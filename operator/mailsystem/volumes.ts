@@ -157,7 +157,7 @@ async function enlarge(
 function verdictOf(refusals: readonly string[], replacing: boolean, resizing: readonly string[]): Verdict {
   const type = 'VolumesReady';
   if (refusals.length > 0) {
-    const message = `Volumes can't be enlarged, and stay as they are: ${refusals.join(' ')} Use a StorageClass that allows it, or set the size back.`;
+    const message = `Volumes can't be enlarged, and stay as they are: ${refusals.join(' ')} Let their StorageClass allow it (allowVolumeExpansion), or replace the volumes by hand; it is tried again by itself.`;
     return { type, status: 'False', reason: 'ResizeRefused', message };
   }
   if (replacing || resizing.length > 0) {
