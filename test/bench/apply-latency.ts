@@ -8,11 +8,13 @@ import type { KubeObject } from '../../operator/runtime/object.js';
 import { mailboxType } from '../../operator/types.js';
 import { apply, kube } from '../e2e/lib/kube.js';
 import { openDirectory } from './directory-session.js';
-import { firstLogIn, type LoginTarget, logIn } from './imap-login.js';
+import { firstLogIn, type LoginTarget, logIn, type Probing } from './imap-login.js';
 import { type BenchOptions, type BenchResult, percentile, summary } from './result.js';
 import { deleteMailboxes, ensureBenchSystem, inParallel, mailbox, namespace, passwordSecret } from './system.js';
 
-const PROBING = { intervalMs: 50, most: 16, timeoutMs: 60_000 };
+const PROBING = { intervalMs: 100, most: 8, timeoutMs: 60_000 };
+/** Only when it should work. */
+const UNPROBED = { ...PROBING, most: 0 };
 const WARM_UP = 10;
 const PAUSE_MS = 100;
 
@@ -34,16 +36,22 @@ export async function applyLatency({ n, log }: BenchOptions): Promise<BenchResul
   log(`${count} times in turn: apply and log in, insert and log in`);
   try {
     for (const { name, pass } of people) {
-      const ours = await timeApply(imap, ready, name, pass);
+      const ours = await timeApply(imap, ready, name, name, pass, PROBING);
       login.push(ours.login);
       condition.push(ours.ready);
       await sleep(PAUSE_MS);
       reference.push(await timeInsert(imap, directory, `r${name}`, `secret-${run}`, hash));
       await sleep(PAUSE_MS);
     }
+    log('again, with one log-in each, once the Mailbox is Ready');
+    const polite: number[] = [];
+    for (const { name, pass } of people.slice(0, Math.ceil(n / 4))) {
+      polite.push((await timeApply(imap, ready, `p${name}`, name, pass, UNPROBED)).login);
+      await sleep(PAUSE_MS);
+    }
     const plain = await timeLogins(imap, people[0] as { name: string; pass: string });
     for (const values of [login, condition, reference]) values.splice(0, WARM_UP);
-    return resultOf(login, condition, reference, plain);
+    return resultOf(login, { condition, reference, polite, plain });
   } finally {
     await directory.removeMailboxes();
     await directory.close();
@@ -52,19 +60,23 @@ export async function applyLatency({ n, log }: BenchOptions): Promise<BenchResul
   }
 }
 
-function resultOf(login: number[], condition: number[], reference: number[], plain: number[]): BenchResult {
+function resultOf(
+  login: number[],
+  more: { condition: number[]; reference: number[]; polite: number[]; plain: number[] },
+): BenchResult {
   const value = percentile(login, 99);
   return {
     name: 'apply-latency',
     value,
     unit: 'ms',
-    reference: percentile(reference, 99),
+    reference: percentile(more.reference, 99),
     bounds: [{ what: 'p99 of apply to log-in ≤ 1 s', met: value <= 1_000 }],
     details: {
       applyToLogin: summary(login),
-      applyToReady: summary(condition),
-      insertToLogin: summary(reference),
-      loginAlone: summary(plain),
+      applyToReady: summary(more.condition),
+      applyToReadyToLogin: summary(more.polite),
+      insertToLogin: summary(more.reference),
+      loginAlone: summary(more.plain),
     },
   };
 }
@@ -73,12 +85,14 @@ async function timeApply(
   imap: LoginTarget,
   ready: ReadyWatch,
   name: string,
+  secret: string,
   pass: string,
+  probing: Probing,
 ): Promise<{ login: number; ready: number }> {
   const started = performance.now();
   const isReady = ready.of(name);
-  await apply(mailbox(namespace, name, name));
-  const at = await firstLogIn(imap, addressOf(name), pass, isReady, PROBING);
+  await apply(mailbox(namespace, name, secret));
+  const at = await firstLogIn(imap, addressOf(name), pass, isReady, probing);
   return { login: at - started, ready: (await isReady) - started };
 }
 

@@ -12,6 +12,8 @@ export interface Load {
 }
 
 const FROM = 'sender@outside.example';
+/** A name of the outside world that its SPF record allows to send. */
+export const HELO = 'client.outside.example';
 const BYTES = 10_000;
 
 /**
@@ -32,6 +34,15 @@ export async function sendAll({ target, recipients, messages, connections, run }
     }
   };
   await Promise.all(Array.from({ length: connections }, connection));
+}
+
+/** The address that a server sees when we connect. */
+export async function ownAddress(target: Load['target']): Promise<string> {
+  const socket = connect(target);
+  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const address = (socket.localAddress ?? '').replace(/^::ffff:/, '');
+  socket.destroy();
+  return address;
 }
 
 async function sendOne(session: Session, to: string, id: string): Promise<void> {
@@ -115,6 +126,6 @@ async function open(target: Load['target']): Promise<Session> {
     },
     close: () => socket.destroy(),
   };
-  await session.say('EHLO client.outside.example', 250);
+  await session.say(`EHLO ${HELO}`, 250);
   return session;
 }
