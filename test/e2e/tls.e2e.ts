@@ -95,8 +95,15 @@ describe('the public certificate', () => {
     const session = await dialogue(submissions, { tls: true });
     const second = await createAuthority('Second CA', new Date());
     await apply(secret(await issueCertificate(second, names, new Date())));
+    const replies: string[] = [];
+    const talking = setInterval(
+      () => void session.command('NOOP').then((reply) => replies.push(reply.slice(0, 3))),
+      5_000,
+    );
     await everywhere('Second CA');
+    clearInterval(talking);
     expect(await session.command('NOOP')).toMatch(/^250/);
+    expect(new Set(replies)).toEqual(new Set(['250']));
     session.close();
     expect(await podsAndRestarts(namespace)).toEqual(before);
   });
