@@ -42,6 +42,7 @@ export async function openDirectory(): Promise<DirectorySession> {
 function createRunner(child: ChildProcessByStdio<Writable, Readable, null>): (sql: string) => Promise<void> {
   const waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
   let output = '';
+  let ended: Error | undefined;
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     for (let at = output.indexOf(DONE); at >= 0; at = output.indexOf(DONE)) {
@@ -49,12 +50,15 @@ function createRunner(child: ChildProcessByStdio<Writable, Readable, null>): (sq
       waiting.shift()?.resolve();
     }
   });
+  child.stdin.on('error', () => undefined);
   child.once('close', (code) => {
-    for (const { reject } of waiting.splice(0)) reject(new Error(`psql ended with ${code}`));
+    ended = new Error(`the psql in the leader's pod ended with ${code}; did the database change its leader?`);
+    for (const { reject } of waiting.splice(0)) reject(ended);
   });
-  return (sql) => {
+  return async (sql) => {
+    if (ended !== undefined) throw ended;
     child.stdin.write(`${sql}\\echo ${DONE}\n`);
-    return new Promise((resolve, reject) => waiting.push({ resolve, reject }));
+    await new Promise<void>((resolve, reject) => waiting.push({ resolve, reject }));
   };
 }
 
