@@ -483,7 +483,12 @@ const egressChecks: Record<string, Check> = {
     } finally {
       await stage.podman('start', redis);
     }
-    await until('redis', async () => (await stage.redis('egress', 'PING')).startsWith('PONG'));
+    await until('redis', () =>
+      stage.redis('egress', 'PING').then(
+        (answer) => answer === 'PONG',
+        () => false,
+      ),
+    );
     await loadKeys(stage);
     assert.match(await handOver(stage, from('alice@example.org')), /^250 /);
   },

@@ -7,14 +7,17 @@
  * --keep leaves everything running at the end, for a look with podman; Ctrl-C ends it.
  */
 import { checks } from './checks.js';
-import { setUp, untilReady } from './stage.js';
+import { setUp, tearDown, untilReady } from './stage.js';
 import { loginService, outside, store } from './world.js';
 
 const keep = process.argv.includes('--keep');
 const words = process.argv.slice(2).filter((word) => word !== '--keep');
 const wanted = (name: string): boolean => words.every((word) => name.includes(word));
 
-const stage = await setUp();
+const stage = await setUp().catch((error: unknown) => {
+  tearDown();
+  throw error;
+});
 const world = { stage, login: await loginService(stage), store: await store(stage), outside: await outside() };
 let [passed, failed] = [0, 0];
 try {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { Redis } from 'ioredis';
 import pg from 'pg';
 import { loadTemplates, renderRole } from '../../../cdk8s/template.js';
 import { readMigrations } from '../../../operator/directory/migrate.js';
@@ -24,7 +25,6 @@ export const HOSTS = {
 };
 const PREFIX = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
 const TAG = process.env.POSTHORN_IMAGE_TAG ?? 'dev';
-const REDIS_IMAGE = process.env.CHECKS_REDIS_IMAGE ?? `${PREFIX}/redis:${TAG}`;
 const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
 const BRIDGE = 'ph-checks';
 
@@ -92,7 +92,7 @@ export async function setUp(): Promise<Stage> {
   writeFileSync(join(root, 'resolv.conf'), 'nameserver 127.0.0.1\noptions edns0 trust-ad ndots:1\n');
   const resolvers = (['mx', 'submission', 'egress'] as const).map((role) =>
     spawn('ip', ['netns', 'exec', `ph-checks-${role}`, 'node', join(import.meta.dirname, 'dns-stub.mjs'), IP.here], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: 'ignore',
     }),
   );
   for (const role of ['mx', 'submission', 'egress'] as const) startRole(root, role, postgres.port);
@@ -103,8 +103,7 @@ export async function setUp(): Promise<Stage> {
     exec: (role, ...command) => shAsync(`podman exec ${name(role, 'postfix')} ${command.map(quote).join(' ')}`),
     logs: (role, container = 'postfix') => shAsync(`podman logs ${name(role, container)} 2>&1`),
     container: name,
-    redis: (role, ...command) =>
-      shAsync(`podman exec ${name(role, 'redis')} redis-cli ${command.map(quote).join(' ')}`),
+    redis: (role, ...command) => redisCommand(IP[role as Role], command),
     podman: (...command) => shAsync(`podman ${command.map(quote).join(' ')}`),
     healthy: (role, container, argument) => healthy(name(role, container), argument),
     ...faults(root, identities, issue, postgres),
@@ -119,6 +118,16 @@ export async function setUp(): Promise<Stage> {
 
 const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 const name = (role: Role, container: string): string => `ph-checks-${role}-${container}`;
+
+async function redisCommand(host: string, [command = '', ...args]: readonly string[]): Promise<string> {
+  const client = new Redis({ host, lazyConnect: true, maxRetriesPerRequest: 1 });
+  client.on('error', () => undefined);
+  try {
+    return String(await client.call(command, ...args));
+  } finally {
+    client.disconnect();
+  }
+}
 
 async function healthy(container: string, argument: string): Promise<boolean> {
   try {
@@ -290,8 +299,8 @@ function startRole(root: string, role: Role, port: number): void {
   const ns = `--network=ns:/run/netns/ph-checks-${role} -v ${join(root, 'hosts')}:/etc/hosts:ro -v ${join(root, 'resolv.conf')}:/etc/resolv.conf:ro`;
   const readOnly = '--read-only --read-only-tmpfs=false --security-opt=no-new-privileges --cap-drop=ALL';
   if (role !== 'submission') {
-    sh(`podman run -d --pull=never --name ${name(role, 'redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp --entrypoint redis-server \
-      ${REDIS_IMAGE} --bind 127.0.0.1 --save '' --dir /tmp`);
+    sh(`podman run -d --pull=never --name ${name(role, 'redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp --entrypoint valkey-server \
+      ${PREFIX}/redis:${TAG} --bind '*' --protected-mode no --save '' --dir /tmp`);
     const rspamd = role === 'mx' ? 'filter' : 'signer';
     const config = writeConfig(join(root, role, 'rspamd'), 'rspamd', rspamd, port);
     sh(
@@ -313,7 +322,8 @@ function startRole(root: string, role: Role, port: number): void {
     ${PREFIX}/postfix:${TAG} ${role}`);
 }
 
-function tearDown(): void {
+/** Takes everything down; also what an interrupted run has left. */
+export function tearDown(): void {
   for (const role of ['mx', 'submission', 'egress'] as const) {
     for (const container of ['postfix', 'rspamd', 'redis']) quiet(`podman rm -f -t 1 ${name(role, container)}`);
     // a resolver that an interrupted run left in its namespace
