@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-const ignored = ['**/node_modules/**', '**/dist/**', 'test/e2e/**', 'test/bench/**'];
+const ignored = ['**/node_modules/**', '**/dist/**', 'test/e2e/**'];
 const conformance = ['test/conformance/**/*.test.ts', '**/*.conformance.test.ts'];
 
 /**

@@ -77,6 +77,7 @@ afterAll(async () => {
   await setReference(null);
   await kube().delete(builtin.secret, { namespace, name: given });
   await waitForCondition(mailSystemType, { namespace, name: systemName }, {}, 120_000);
+  await everywhere(`${namespace}/${systemName} internal CA`);
 });
 
 describe('the public certificate', () => {
