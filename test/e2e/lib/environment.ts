@@ -97,6 +97,9 @@ export async function installOperator(values: Record<string, string> = {}): Prom
   ];
   const { code, stderr } = await exec(helm, [...args, ...sets], { timeoutMs: 240_000 });
   if (code !== 0) throw new Error(`helm: ${stderr}`);
+  // kubectl remembers for hours which resources there are, and looks again only for a name that it doesn't know; the
+  // category "mail" is not such a name.
+  await kubectlOk(['get', 'mailsystems,maildomains,mailboxes', '-A']);
 }
 
 export async function secretText(name: string, key: string, inNamespace = namespace): Promise<string> {
