@@ -82,7 +82,7 @@ async function submit(environment: Environment, port: 'submission' | 'submission
 
 async function conclude({ imap, submissions, smtp }: Environment, raw: string, verdicts: string[]): Promise<void> {
   const table = await kubectlOk(['get', 'mail', '-n', place.namespace]);
-  const indented = (text: string) => text.trimEnd().replaceAll(/^/gm, '    ');
+  const indented = (text: string) => text.replaceAll('\r', '').trimEnd().replaceAll(/^/gm, '    ');
   console.log(`
 The message, as Mallory's mail client has it:
 
