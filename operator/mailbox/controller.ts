@@ -27,7 +27,7 @@ export const mailboxIndexes = {
 };
 
 export interface MailboxControllerOptions
-  extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone' | 'learned' | 'domainExists'> {
+  extends Omit<MailboxDependencies, 'passwords' | 'known' | 'gone' | 'learned' | 'domainExists' | 'startedAt'> {
   domains: Informer<MailDomain>;
   secrets: Informer<KubeObject>;
   metrics: Metrics;
@@ -54,6 +54,7 @@ export function createMailboxController(options: MailboxControllerOptions): Mail
     known: new Map(),
     gone: new Map(),
     learned: new WeakMap(),
+    startedAt: options.now(),
     domainExists: (uid) => domains.cache.keysByIndex('uid', uid).size > 0,
   };
   mailboxes.onEvent((event) => {

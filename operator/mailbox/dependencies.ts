@@ -32,6 +32,8 @@ export interface MailboxDependencies {
   events: EventRecorder;
   log: Log;
   now: () => Date;
+  /** When this controller was made. */
+  startedAt: Date;
 }
 
 /** A deleted Mailbox object. */

@@ -53,12 +53,7 @@ async function reconcileGroup(
   if (systemKey === undefined) return report(deps, peeked(), results, {});
   const system = deps.systems.get(systemKey);
   const settled = () => peeked().filter((plan) => isSettled(deps, plan.object));
-  if (system === undefined) {
-    for (const { key } of group) results.set(key, { requeueAfterMs: QUIET_MS });
-    return report(deps, settled(), results, {
-      unavailable: `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.`,
-    });
-  }
+  if (system === undefined) return awaitSystem(deps, systemKey, group, results, settled);
   try {
     await writeGroup(deps, system, group, results);
   } catch (error) {
@@ -66,6 +61,21 @@ async function reconcileGroup(
     if (unavailable) await report(deps, settled(), results, { unavailable: error.message });
     for (const { key } of group) results.set(key, { error });
   }
+}
+
+/** A system that is not attached yet: its attaching makes all its Mailboxes be looked at again. */
+async function awaitSystem(
+  deps: MailboxDependencies,
+  systemKey: string,
+  group: readonly { key: string }[],
+  results: Map<string, Result>,
+  settled: () => Plan[],
+): Promise<void> {
+  for (const { key } of group) results.set(key, { requeueAfterMs: QUIET_MS });
+  // A restarted operator attaches its systems first: thousands of statuses would be written twice for nothing.
+  if (deps.now().getTime() - deps.startedAt.getTime() < QUIET_MS) return;
+  const unavailable = `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.`;
+  await report(deps, settled(), results, { unavailable });
 }
 
 async function writeGroup(
