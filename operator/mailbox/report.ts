@@ -130,9 +130,14 @@ function withoutKnown({ status }: Mailbox, conditions: Verdict[]): Verdict[] {
   return conditions.filter(({ type, reason }) => reason !== 'NotChecked' || !present.has(type));
 }
 
+/** What concerns the whole system is told there, not by an event for each of thousands of Mailboxes. */
+function isPassing(reason: string): boolean {
+  return reason === 'WaitingForReplicas' || reason === 'DirectoryUnavailable';
+}
+
 function announce(deps: MailboxDependencies, object: Mailbox, ready: Verdict | undefined): void {
   const before = readyCondition(object);
-  if (ready === undefined || ready.status === 'True' || ready.reason === 'WaitingForReplicas') return;
+  if (ready === undefined || ready.status === 'True' || isPassing(ready.reason)) return;
   if (before?.reason === ready.reason && before.message === ready.message) return;
   deps.events.emit(object, { type: 'Warning', reason: ready.reason, message: ready.message });
 }
