@@ -9,9 +9,7 @@ import { addDeployment, addDisruptionBudget } from './workload.js';
 /**
  * The directory's door when the database is somebody else's: PgBouncer that takes the daemons' certificates
  * and logs in at the server of the Secret `spec.database.external.secretRef`, mounted at `/external`.
- *
- * Not served yet: the postgres image has no role `pooler`. Until it has, rendering this construct with the
- * images' own templates throws, and the MailSystem says why.
+ * No end-to-end test runs it yet.
  */
 export class Pooler extends Construct {
   constructor(scope: Construct, id: string, system: System) {
