@@ -32,6 +32,14 @@ describe('cacheChanges', () => {
     });
   });
 
+  it("keeps the selector of a domain without a key, so that its mail is deferred and not taken for a stranger's", () => {
+    const keyless: SigningKey = { domain: 'a.org', selector: 's1', privateKey: undefined };
+    const full = apply(empty, cacheChanges([key('a.org'), key('b.org')], empty) as CacheChanges);
+    const after = apply(full, cacheChanges([keyless, key('b.org')], full) as CacheChanges);
+    expect(after.selectors).toEqual({ 'a.org': 's1', 'b.org': 's1' });
+    expect(Object.keys(after.keys)).toEqual(['s1.b.org']);
+  });
+
   it('removes the old key when the selector changes, and sets the new one', () => {
     const before = apply(empty, cacheChanges([key('a.org', 's1')], empty) as CacheChanges);
     const changes = cacheChanges([key('a.org', 's2')], before);
