@@ -124,6 +124,27 @@ describe('mail keeps flowing', () => {
       },
       120_000,
     );
+    // The old leader too: it rewinds what it alone had, and follows the new one.
+    await waitFor(
+      'both replicas to follow the leader',
+      async () => {
+        const psql = ['/usr/lib/postgresql/17/bin/psql', '-h', '/run/postgresql', '-U', 'postgres', '-Atc'];
+        const ask = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        const out = await kubectlOk([
+          'exec',
+          '-n',
+          namespace,
+          await databaseLeader(),
+          '-c',
+          'postgres',
+          '--',
+          ...psql,
+          ask,
+        ]);
+        return out.trim() === '2' ? true : undefined;
+      },
+      120_000,
+    );
   });
 
   it('[R1] to a mailbox that one member of the directory does not show yet: deferred at worst, then delivered', {
