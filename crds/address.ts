@@ -21,10 +21,24 @@ const DOT_ATOM = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{
 
 // Left out of dot-atom on purpose: "+" starts a detail, "!" and "%" are routes to Postfix, "=" belongs to
 // rewritten senders (SRS, BATV), a leading "-" is refused by Postfix, the rest is trouble in shells and paths.
-const HOSTED_LOCAL = "[A-Za-z0-9_'&~][A-Za-z0-9_'&~-]*(?:\\.[A-Za-z0-9_'&~-]+)*";
+/** What may stand before the @ of an address that is hosted here. */
+export const HOSTED_LOCAL_SOURCE = "[A-Za-z0-9_'&~][A-Za-z0-9_'&~-]*(?:\\.[A-Za-z0-9_'&~-]+)*";
 
 /** What the API server checks for an address that can be hosted here: shape only (JavaScript and RE2). */
-export const HOSTED_ADDRESS_PATTERN = new RegExp(`^${HOSTED_LOCAL}@${DOMAIN_PATTERN_SOURCE}$`);
+export const HOSTED_ADDRESS_PATTERN = new RegExp(`^${HOSTED_LOCAL_SOURCE}@${DOMAIN_PATTERN_SOURCE}$`);
+
+/**
+ * What may stand before the @ of another server's address: details (Gmail's) and more, but no routes, so "!", "%" and a
+ * leading "-" stay out.
+ */
+export const TARGET_LOCAL_SOURCE = "[A-Za-z0-9_'&~+=/#][A-Za-z0-9_'&~+=/#-]*(?:\\.[A-Za-z0-9_'&~+=/#-]+)*";
+
+/** What the API server checks for an address that mail may be forwarded to: shape only (JavaScript and RE2). */
+export const TARGET_ADDRESS_PATTERN = new RegExp(`^${TARGET_LOCAL_SOURCE}@${DOMAIN_PATTERN_SOURCE}$`);
+
+/** What is wrong when TARGET_ADDRESS_PATTERN does not match. */
+export const TARGET_ADDRESS_MESSAGE =
+  "must be an address such as ariel.fundraiser@gmail.example: before the @ letters, digits and _ ' & ~ + = / # - with single dots between, after it a domain";
 
 /** What is wrong when HOSTED_ADDRESS_PATTERN does not match. */
 export const HOSTED_ADDRESS_MESSAGE =

@@ -57,6 +57,14 @@ export const mailboxConditions: ConditionDocs = {
   },
 };
 
+export const forwardRuleConditions: ConditionDocs = {
+  Ready: {
+    description:
+      'Mail for the address goes to all targets. When False, it has the reason of the first condition that is.',
+    reasons: { Forwarding: 'All of it works.' },
+  },
+};
+
 export const mailDomainConditions: ConditionDocs = {
   Ready: {
     description:

@@ -1,6 +1,13 @@
 /** Building blocks of the kinds' schemas: each gives the check, its message and the CEL rule for the API server. */
 import { z } from 'zod';
-import { ADDRESS_MAX_LENGTH, HOSTED_ADDRESS_MESSAGE, HOSTED_ADDRESS_PATTERN, LOCAL_MAX_LENGTH } from './address.js';
+import {
+  ADDRESS_MAX_LENGTH,
+  HOSTED_ADDRESS_MESSAGE,
+  HOSTED_ADDRESS_PATTERN,
+  LOCAL_MAX_LENGTH,
+  TARGET_ADDRESS_MESSAGE,
+  TARGET_ADDRESS_PATTERN,
+} from './address.js';
 import { DOMAIN_MAX_LENGTH, DOMAIN_MESSAGE, DOMAIN_PATTERN } from './domain.js';
 import { parseQuantity, QUANTITY_MESSAGE, QUANTITY_PATTERN } from './quantity.js';
 
@@ -29,6 +36,16 @@ export function text(pattern: RegExp, message: string, maxLength: number): z.Zod
 /** An address that can be hosted here. */
 export function hostedAddress(): z.ZodString {
   return text(HOSTED_ADDRESS_PATTERN, HOSTED_ADDRESS_MESSAGE, ADDRESS_MAX_LENGTH).meta(
+    rules({
+      rule: `self.indexOf("@") <= ${LOCAL_MAX_LENGTH}`,
+      message: `must have at most ${LOCAL_MAX_LENGTH} characters before the @`,
+    }),
+  );
+}
+
+/** An address anywhere that mail may be forwarded to. */
+export function targetAddress(): z.ZodString {
+  return text(TARGET_ADDRESS_PATTERN, TARGET_ADDRESS_MESSAGE, ADDRESS_MAX_LENGTH).meta(
     rules({
       rule: `self.indexOf("@") <= ${LOCAL_MAX_LENGTH}`,
       message: `must have at most ${LOCAL_MAX_LENGTH} characters before the @`,

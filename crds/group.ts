@@ -63,6 +63,13 @@ export const KINDS = {
     shortNames: ['mbox'],
     printerColumns: columns({ jsonPath: '.spec.address', description: 'Main address' }),
   },
+  ForwardRule: {
+    kind: 'ForwardRule',
+    plural: 'forwardrules',
+    singular: 'forwardrule',
+    shortNames: ['fwd'],
+    printerColumns: columns({ jsonPath: '.spec.address', description: 'Address whose mail is forwarded' }),
+  },
 } as const satisfies Record<string, KindNames>;
 
 export type KindName = keyof typeof KINDS;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
+import type { ForwardRuleSpec } from './forwardrule.js';
 import { crdYaml } from './generate/crd.js';
 import { generateCrds } from './generate/files.js';
 import { structural } from './generate/structural.js';
@@ -112,7 +113,7 @@ describe('resolve', () => {
   });
 
   it('takes the domain of a MailDomain from its name unless the spec has one', () => {
-    expect(resolveMailDomain(undefined, 'example.org')).toEqual({
+    expect(resolveMailDomain(undefined, 'example.org')).toMatchObject({
       domain: 'example.org',
       dkim: { algorithm: 'rsa-2048' },
     });
@@ -155,8 +156,10 @@ describe('types', () => {
       (a: plain.MailDomainSpec) => MailDomainSpec,
       (a: MailSystemSpec) => plain.MailSystemSpec,
       (a: plain.MailSystemSpec) => MailSystemSpec,
-    ] = [(a) => a, (a) => a, (a) => a, (a) => a, (a) => a, (a) => a];
-    expect(ways).toHaveLength(6);
+      (a: ForwardRuleSpec) => plain.ForwardRuleSpec,
+      (a: plain.ForwardRuleSpec) => ForwardRuleSpec,
+    ] = [(a) => a, (a) => a, (a) => a, (a) => a, (a) => a, (a) => a, (a) => a, (a) => a];
+    expect(ways).toHaveLength(8);
   });
 });
 

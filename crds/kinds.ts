@@ -1,7 +1,8 @@
 import type { z } from 'zod';
 import type { ConditionDocs } from './condition.js';
-import { mailboxConditions, mailDomainConditions, mailSystemConditions } from './conditions.js';
+import { forwardRuleConditions, mailboxConditions, mailDomainConditions, mailSystemConditions } from './conditions.js';
 import type { Rule } from './fields.js';
+import { forwardRuleSpecSchema, forwardRuleStatusSchema } from './forwardrule.js';
 import { KINDS, type KindName, type KindNames } from './group.js';
 import { mailboxSpecSchema, mailboxStatusSchema } from './mailbox.js';
 import { mailDomainRules, mailDomainSpecSchema, mailDomainStatusSchema } from './maildomain.js';
@@ -47,5 +48,15 @@ export const kindDefinitions: Readonly<Record<KindName, KindDefinition>> = {
     status: mailboxStatusSchema,
     rules: [],
     conditions: mailboxConditions,
+  },
+  ForwardRule: {
+    names: KINDS.ForwardRule,
+    description:
+      'A ForwardRule hands the mail of an address, or of all addresses of a domain that nobody has, to other addresses, webhooks or commands.',
+    spec: forwardRuleSpecSchema,
+    specOptional: false,
+    status: forwardRuleStatusSchema,
+    rules: [],
+    conditions: forwardRuleConditions,
   },
 };

@@ -9,3 +9,4 @@ function typeOf({ kind, plural }: { kind: string; plural: string }): ResourceTyp
 export const mailSystemType = typeOf(KINDS.MailSystem);
 export const mailDomainType = typeOf(KINDS.MailDomain);
 export const mailboxType = typeOf(KINDS.Mailbox);
+export const forwardRuleType = typeOf(KINDS.ForwardRule);

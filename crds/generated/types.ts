@@ -25,7 +25,11 @@ export interface MailSystemSpec {
   egress?: MailSystemEgress;
   /** The proxy: Dovecot that leads people to their shard, on ports 993 (IMAP) and 4190 (ManageSieve). */
   proxy?: MailSystemProxy;
-  /** Queues of mx, submission and egress. A message in a queue is on one volume only. */
+  /** Forward: Postfix that sends forwarded mail on, under a sender address of our own. */
+  forward?: MailSystemForward;
+  /** The courier: hands messages to webhooks and commands. */
+  courier?: MailSystemCourier;
+  /** Queues of mx, submission, egress and forward. A message in a queue is on one volume only. */
   queue?: MailSystemQueue;
   /** Where mail is stored (Dovecot). */
   store?: MailSystemStore;
@@ -45,6 +49,14 @@ export interface MailSystemSpec {
   images?: MailSystemImages;
   /** Limits that hold for everybody. */
   limits?: MailSystemLimits;
+  /** An LDAP server that checks the passwords of those Mailboxes that have no passwordSecretRef. While it can't be reached they can't log in; mail arrives all the same. Default: none. */
+  ldap?: MailSystemLdap;
+  /** Who else may have domains and mailboxes here. */
+  tenants?: MailSystemTenants;
+  /** Where the webhooks of ForwardRules may go. */
+  webhooks?: MailSystemWebhooks;
+  /** Sender rewriting of forwarded mail, so that it passes SPF and bounces come back. */
+  srs?: MailSystemSrs;
   /** What becomes of the volumes, and with them of all mail, when this object is deleted. Retain: they stay. Delete: they are removed. Default: Retain. */
   deletionPolicy?: 'Retain' | 'Delete';
 }
@@ -73,7 +85,19 @@ export interface MailSystemProxy {
   replicas?: number;
 }
 
-/** Queues of mx, submission and egress. A message in a queue is on one volume only. */
+/** Forward: Postfix that sends forwarded mail on, under a sender address of our own. */
+export interface MailSystemForward {
+  /** How many pods run. Default: 1. */
+  replicas?: number;
+}
+
+/** The courier: hands messages to webhooks and commands. */
+export interface MailSystemCourier {
+  /** How many pods run. Default: 1. */
+  replicas?: number;
+}
+
+/** Queues of mx, submission, egress and forward. A message in a queue is on one volume only. */
 export interface MailSystemQueue {
   /** Size of each volume for the queue of a Postfix pod. May grow if the StorageClass allows it, but never shrink. Default: 2Gi. */
   size?: string;
@@ -191,6 +215,84 @@ export interface MailSystemImages {
 export interface MailSystemLimits {
   /** Largest message that is accepted, as transferred: attachments grow by a third. Default: 50Mi. */
   messageSize?: string;
+  /** How much people may send. What is over the limit is put off (4xx), so that a program tries it again. */
+  sending?: MailSystemLimitsSending;
+}
+
+/** How much people may send. What is over the limit is put off (4xx), so that a program tries it again. */
+export interface MailSystemLimitsSending {
+  /** Recipients that one login may send to in an hour, unless its Mailbox says otherwise. Default: 300. */
+  userHour?: number;
+  /** Recipients that one login may send to in 24 hours, unless its Mailbox says otherwise. Default: 1500. */
+  userDay?: number;
+  /** Recipients that all logins of a domain together may send to in an hour, unless its MailDomain says otherwise. Default: no limit. */
+  domainHour?: number;
+}
+
+/** An LDAP server that checks the passwords of those Mailboxes that have no passwordSecretRef. While it can't be reached they can't log in; mail arrives all the same. Default: none. */
+export interface MailSystemLdap {
+  /** The server. */
+  url: string;
+  /** Whether an ldap:// connection is encrypted by StartTLS before anything is asked. ldaps:// is from the start. Default: true. */
+  startTLS?: boolean;
+  /** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts. */
+  caSecretRef?: MailSystemLdapCaSecretRef;
+  /** Secret in the same namespace with the keys username (a DN) and password, to search with. Default: search without logging in. */
+  bindSecretRef?: MailSystemLdapBindSecretRef;
+  /** Where the entries of people are, at any depth below. */
+  baseDN: string;
+  /** Which entry belongs to a login. %{address}, %{local} and %{domain} are the address of the Mailbox and its parts. When several entries match, nobody gets in. Default: (mail=%{address}). */
+  filter?: string;
+  /** How a password is checked. Bind: by logging in to the LDAP server with it. Hash: against the hash in passwordAttribute, which bindSecretRef must be allowed to read. Default: Bind. */
+  method?: 'Bind' | 'Hash';
+  /** With method Hash: attribute with the hash. Default: userPassword. */
+  passwordAttribute?: string;
+  /** Accounts that the LDAP server knows and that must not log in. Default: all may. */
+  status?: MailSystemLdapStatus;
+  /** How long a correct password is remembered, in seconds. So long a password that was changed in the LDAP server goes on working, and so long logins outlast its outage. 0: not at all. Default: 60. */
+  cacheSeconds?: number;
+}
+
+/** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts. */
+export interface MailSystemLdapCaSecretRef {
+  /** Name of the Secret. */
+  name: string;
+  /** Key in the Secret whose value is the certificate, PEM. Default: ca.crt. */
+  key?: string;
+}
+
+/** Secret in the same namespace with the keys username (a DN) and password, to search with. Default: search without logging in. */
+export interface MailSystemLdapBindSecretRef {
+  /** Name of the Secret. */
+  name: string;
+}
+
+/** Accounts that the LDAP server knows and that must not log in. Default: all may. */
+export interface MailSystemLdapStatus {
+  /** Attribute that says how an account is. */
+  attribute: string;
+  /** Values with which one may log in, in any case. Default: none, which means that the attribute must be absent. */
+  active?: string[];
+}
+
+/** Who else may have domains and mailboxes here. */
+export interface MailSystemTenants {
+  /** Namespaces whose MailDomains may name this MailSystem in spec.system and spec.systemNamespace; * for all. Default: none but its own. */
+  namespaces?: string[];
+}
+
+/** Where the webhooks of ForwardRules may go. */
+export interface MailSystemWebhooks {
+  /** Hosts, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for example bridgedb.bots.svc. Default: none. */
+  allowHosts?: string[];
+}
+
+/** Sender rewriting of forwarded mail, so that it passes SPF and bounces come back. */
+export interface MailSystemSrs {
+  /** Domain of the sender addresses under which mail is forwarded to the outside (SRS). Its MX and SPF records must name this system. Default: hostname. */
+  domain?: string;
+  /** Days after which a new secret signs these addresses. Older ones are taken for 21 days more. Default: 90. */
+  rotateDays?: number;
 }
 
 /** The installation as it is. Written by the operator. */
@@ -244,10 +346,18 @@ export interface MailDomain {
 export interface MailDomainSpec {
   /** The domain. Default: the object's name. Can't be changed. */
   domain?: string;
-  /** Name of the MailSystem in this namespace that serves the domain. Default: the only MailSystem there. Once set it can't be changed. */
+  /** Name of the MailSystem that serves the domain. Default: the only MailSystem in its namespace. Once set it can't be changed. */
   system?: string;
+  /** Namespace of the MailSystem. If it is another one than this object's, that MailSystem must name ours in spec.tenants.namespaces, and a TXT record must show that the domain is yours (see status.records). Default: this object's. Can't be changed. */
+  systemNamespace?: string;
   /** How outgoing mail of the domain is signed. Mail that can not be signed waits: none leaves unsigned. */
   dkim?: MailDomainDkim;
+  /** Filtering of mail for the domain. What is not set is as in the MailSystem's filter. */
+  filter?: MailDomainFilter;
+  /** Limits of outgoing mail. */
+  sending?: MailDomainSending;
+  /** Other namespaces whose ForwardRules may forward to addresses of this domain; * for all. Default: none. This namespace always may. */
+  acceptForwardsFrom?: string[];
 }
 
 /** How outgoing mail of the domain is signed. Mail that can not be signed waits: none leaves unsigned. */
@@ -258,12 +368,42 @@ export interface MailDomainDkim {
   algorithm?: 'rsa-2048' | 'ed25519';
 }
 
+/** Filtering of mail for the domain. What is not set is as in the MailSystem's filter. */
+export interface MailDomainFilter {
+  /** Spam score from which a message is refused at the mx. Default: the MailSystem's. */
+  rejectAbove?: number;
+  /** Spam score from which a message that is not refused goes to the folder Quarantine instead of Junk. Default: none does. */
+  quarantineAbove?: number;
+  /** Spam score from which a message is marked with X-Spam and goes to the Junk folder. Default: the MailSystem's. */
+  tagAbove?: number;
+  /** Spam score from which a first delivery is put off for some minutes; 0: never. Default: the MailSystem's. */
+  greylistAbove?: number;
+  /** What SPF says of mail from servers that its domain does not list (-all). Enforce: such mail is refused. Score: it raises the spam score. Default: Score. */
+  spf?: 'Enforce' | 'Score';
+  /** What is done about mail whose DKIM signatures are all invalid. Enforce: such mail is refused. Score: it raises the spam score. Default: Score. */
+  dkim?: 'Enforce' | 'Score';
+  /** What is done about mail that fails DMARC where the From domain's policy is reject or quarantine. Enforce: such mail is refused. Score: it raises the spam score. Default: Score. */
+  dmarc?: 'Enforce' | 'Score';
+  /** Senders (From) whose mail is not filtered for spam, if SPF or DKIM proves that it is theirs. Default: none. */
+  allow?: string[];
+  /** Senders (envelope or From) whose mail is refused. Default: none. */
+  deny?: string[];
+}
+
+/** Limits of outgoing mail. */
+export interface MailDomainSending {
+  /** Most recipients that all people of the domain may write to in an hour. Default: the MailSystem's. */
+  hour?: number;
+}
+
 /** The domain as it is. Written by the operator. */
 export interface MailDomainStatus {
   /** metadata.generation that this status was computed from. */
   observedGeneration?: number;
   /** The state, one condition per aspect. Ready sums them up: it is True when what the spec asks for works. */
   conditions?: MailDomainStatusCondition[];
+  /** Proof that the domain is ours, for a MailSystem in another namespace. It is remembered. */
+  ownership?: MailDomainStatusOwnership;
   /** The domain in canonical form: lower case, A-labels. */
   domain?: string;
   /** DNS records to enter in the zone. */
@@ -286,6 +426,12 @@ export interface MailDomainStatusCondition {
   lastTransitionTime: string;
   /** metadata.generation that the condition was computed from. Smaller than the current one: out of date. */
   observedGeneration?: number;
+}
+
+/** Proof that the domain is ours, for a MailSystem in another namespace. It is remembered. */
+export interface MailDomainStatusOwnership {
+  /** When the record was first seen, for the domain and system of this object (RFC 3339). */
+  verifiedAt: string;
 }
 
 /** One DNS record. */
@@ -317,20 +463,112 @@ export interface MailboxSpec {
   aliases?: string[];
   /** Most that the mailbox may hold, for example 10Gi. When it is full, mail is refused. Default: no limit. */
   quota?: string;
-  /** Secret in the same namespace that holds the password. A change takes effect within seconds. Without it nobody can log in until a password is set in the system's own directory; mail arrives all the same. */
+  /** Secret in the same namespace that holds the password, in plain text or hashed: `{SCHEME}…` as from `doveadm pw`, or a bare hash as from `htpasswd -B` or `mkpasswd` ($2y$…, $6$…, $argon2id$…). A change takes effect within seconds. Without it the LDAP server of the MailSystem is asked, if it has one; otherwise nobody can log in until a password is set in the system's own directory; mail arrives all the same. */
   passwordSecretRef?: MailboxPasswordSecretRef;
+  /** Further passwords, each for one program or device, so that one can be revoked alone. Default: none. */
+  appPasswords?: MailboxAppPassword[];
+  /** What the mailbox may be used for; a change cuts open sessions within seconds. Active: everything. ReceiveOnly: mail arrives and can be read, not sent. SendBlocked: the same, as a sanction: senders are told why. LoginOff: mail arrives, nobody can log in. Suspended: nobody can log in or send as it; mail is taken or refused by suspended.mail. Default: Active. */
+  state?: 'Active' | 'ReceiveOnly' | 'SendBlocked' | 'LoginOff' | 'Suspended';
+  /** Time at which state ends and the mailbox is Active again. Default: state stays until it is changed. */
+  stateUntil?: string;
+  /** What Suspended means. */
+  suspended?: MailboxSuspended;
+  /** People who use this mailbox too, each with a Mailbox of their own: a shared mailbox. Default: none. */
+  members?: MailboxMember[];
+  /** Sieve script that runs before the one that the person keeps by ManageSieve. One that does not compile changes nothing: the last good one stays in effect, and the condition SieveReady quotes the compiler. */
+  sieve?: string;
+  /** Answer to messages while the person is away. Not sent to lists, other automatic answers, or suspected spam. Default: none. */
+  vacation?: MailboxVacation;
+  /** Folders that are cleared of old messages. Default: none. */
+  retention?: MailboxRetention[];
+  /** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
+  require?: MailboxRequire;
+  /** How much it may send, instead of what limits.sending of the MailSystem says. */
+  sending?: MailboxSending;
   /** What becomes of the mail when this object is deleted. Retain: it stays on the volume, and a new Mailbox with the UUID in adopt has it again. Delete: it is removed after a time of grace. Default: Retain. */
   deletionPolicy?: 'Retain' | 'Delete';
   /** UUID of a mailbox whose data was retained (status.uuid of the deleted Mailbox): this one takes over its mail. Can be given only at creation. Default: a new, empty mailbox. */
   adopt?: string;
 }
 
-/** Secret in the same namespace that holds the password. A change takes effect within seconds. Without it nobody can log in until a password is set in the system's own directory; mail arrives all the same. */
+/** Secret in the same namespace that holds the password, in plain text or hashed: `{SCHEME}…` as from `doveadm pw`, or a bare hash as from `htpasswd -B` or `mkpasswd` ($2y$…, $6$…, $argon2id$…). A change takes effect within seconds. Without it the LDAP server of the MailSystem is asked, if it has one; otherwise nobody can log in until a password is set in the system's own directory; mail arrives all the same. */
 export interface MailboxPasswordSecretRef {
   /** Name of the Secret. */
   name: string;
-  /** Key in the Secret whose value is the password in plain text. Default: password. */
+  /** Key in the Secret whose value is the password, in plain text or as a hash. Default: password. */
   key?: string;
+}
+
+/** A further password, for one program or device. */
+export interface MailboxAppPassword {
+  /** Name of the app password, as it is called in logs. */
+  name: string;
+  /** Secret in the same namespace that holds the app password. To revoke it, remove the entry. */
+  secretRef: MailboxAppPasswordSecretRef;
+  /** What it can be used for. Default: everything that the password can be used for. */
+  protocols?: ('imap' | 'submission' | 'sieve')[];
+}
+
+/** Secret in the same namespace that holds the app password. To revoke it, remove the entry. */
+export interface MailboxAppPasswordSecretRef {
+  /** Name of the Secret. */
+  name: string;
+  /** Key in the Secret whose value is the app password, in plain text or as a hash. Default: password. */
+  key?: string;
+}
+
+/** What Suspended means. */
+export interface MailboxSuspended {
+  /** What becomes of mail that arrives while state is Suspended. Default: Accept. */
+  mail?: 'Accept' | 'Refuse';
+}
+
+/** A member of a shared mailbox. */
+export interface MailboxMember {
+  /** Name of the Mailbox, in the same namespace, of the person who gets access. */
+  mailbox: string;
+  /** ReadWrite: read, flag, file, delete and add mail. ReadOnly: read only, and what one has seen is not seen for others. Default: ReadWrite. */
+  rights?: 'ReadWrite' | 'ReadOnly';
+  /** Whether the member may send with the addresses of this mailbox. Default: false. */
+  sendAs?: boolean;
+}
+
+/** Answer to messages while the person is away. Not sent to lists, other automatic answers, or suspected spam. Default: none. */
+export interface MailboxVacation {
+  /** Subject of the answer. Default: "Auto: " and the subject of the message that is answered. */
+  subject?: string;
+  /** Text of the answer. */
+  message: string;
+  /** First day on which messages are answered (UTC). Default: at once. */
+  from?: string;
+  /** Last day on which messages are answered (UTC). Default: until it is removed. */
+  until?: string;
+  /** A sender gets one answer in so many days. Default: 7. */
+  everyDays?: number;
+}
+
+/** How long messages stay in a folder. */
+export interface MailboxRetention {
+  /** Name of the folder, as clients show it. Folders below it do not count. */
+  folder: string;
+  /** Days after which a message that was put there is removed. */
+  days: number;
+}
+
+/** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
+export interface MailboxRequire {
+  /** Only mail whose From is in one of these domains, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
+  dkimAlignedFrom: string[];
+  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with the header X-Posthorn-Required: fail. Default: Reject. */
+  otherwise?: 'Reject' | 'Tag';
+}
+
+/** How much it may send, instead of what limits.sending of the MailSystem says. */
+export interface MailboxSending {
+  /** Recipients in an hour. Default: limits.sending.userHour. */
+  hour?: number;
+  /** Recipients in 24 hours. Default: limits.sending.userDay. */
+  day?: number;
 }
 
 /** The mailbox as it is. Written by the operator. */
@@ -345,12 +583,129 @@ export interface MailboxStatus {
   uuid?: string;
   /** Store shard that holds the mail. */
   shard?: string;
+  /** State in effect: spec.state, or Active when spec.stateUntil has passed. */
+  state?: 'Active' | 'ReceiveOnly' | 'SendBlocked' | 'LoginOff' | 'Suspended';
   /** The state in one line, for kubectl get. */
   detail?: string;
 }
 
 /** One aspect of the state. */
 export interface MailboxStatusCondition {
+  /** What the condition is about, for example Ready. */
+  type: string;
+  /** Whether it is so. */
+  status: 'True' | 'False' | 'Unknown';
+  /** Why, as one CamelCase word for programs. The words are constant. */
+  reason: string;
+  /** Why, for people: what is wrong, where, and what to do. Empty when there is nothing to say. */
+  message: string;
+  /** When the status last changed from one of True, False and Unknown to another. */
+  lastTransitionTime: string;
+  /** metadata.generation that the condition was computed from. Smaller than the current one: out of date. */
+  observedGeneration?: number;
+}
+
+/** A ForwardRule hands the mail of an address, or of all addresses of a domain that nobody has, to other addresses, webhooks or commands. */
+export interface ForwardRule {
+  apiVersion: 'posthorn.dev/v1alpha1';
+  kind: 'ForwardRule';
+  metadata?: Metadata;
+  spec: ForwardRuleSpec;
+  status?: ForwardRuleStatus;
+}
+
+/** The rule as it should be. */
+export interface ForwardRuleSpec {
+  /** Address whose mail is forwarded, with any +detail; or *@DOMAIN for all addresses of a domain that nobody else has. Its domain must be a MailDomain in this namespace. When several objects claim an address, the one created first has it. */
+  address: string;
+  /** Addresses that get the mail, here or anywhere, at most 64. Default: none. */
+  to?: string[];
+  /** Programs that get the mail by HTTP, at most 8. Each must take it: a delivery is tried again until all have. Default: none. */
+  webhooks?: ForwardRuleWebhook[];
+  /** Programs that are run for each message, at most 8. Default: none. */
+  commands?: ForwardRuleCommand[];
+  /** Mailbox that gets a copy. If the rule's address is one of this mailbox's own, the rule forwards the mail of the mailbox. Default: no copy is kept. */
+  keepCopy?: ForwardRuleKeepCopy;
+  /** Mailbox that may send as this address through submission, as for "send as" in Gmail. Default: none. */
+  sendAs?: ForwardRuleSendAs;
+  /** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
+  require?: ForwardRuleRequire;
+}
+
+/** A program that is reached by HTTP. */
+export interface ForwardRuleWebhook {
+  /** Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names the host. */
+  url: string;
+  /** Secret in the same namespace whose value is sent along: Authorization: Bearer VALUE. Default: none is sent. */
+  secretRef?: ForwardRuleWebhookSecretRef;
+  /** How long an answer is waited for. After that the delivery is put off. Default: 30. */
+  timeoutSeconds?: number;
+}
+
+/** Secret in the same namespace whose value is sent along: Authorization: Bearer VALUE. Default: none is sent. */
+export interface ForwardRuleWebhookSecretRef {
+  /** Name of the Secret. */
+  name: string;
+  /** Key in the Secret. Default: token. */
+  key?: string;
+}
+
+/** A program that runs as a Job in the namespace of the rule, with the message on standard input. */
+export interface ForwardRuleCommand {
+  /** Image that the command runs in. */
+  image: string;
+  /** The program and its first arguments. Default: the image's entry point. */
+  command?: string[];
+  /** Arguments. Default: the image's. */
+  args?: string[];
+  /** Secret in the same namespace whose keys are the environment variables of the command. Default: none. */
+  secretRef?: ForwardRuleCommandSecretRef;
+  /** How long the command may run. After that it is ended and the delivery is put off. Default: 300. */
+  timeoutSeconds?: number;
+}
+
+/** Secret in the same namespace whose keys are the environment variables of the command. Default: none. */
+export interface ForwardRuleCommandSecretRef {
+  /** Name of the Secret. */
+  name: string;
+}
+
+/** Mailbox that gets a copy. If the rule's address is one of this mailbox's own, the rule forwards the mail of the mailbox. Default: no copy is kept. */
+export interface ForwardRuleKeepCopy {
+  /** Name of a Mailbox in the same namespace. */
+  mailbox: string;
+}
+
+/** Mailbox that may send as this address through submission, as for "send as" in Gmail. Default: none. */
+export interface ForwardRuleSendAs {
+  /** Name of a Mailbox in the same namespace. */
+  mailbox: string;
+}
+
+/** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
+export interface ForwardRuleRequire {
+  /** Only mail whose From is in one of these domains, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
+  dkimAlignedFrom: string[];
+  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with the header X-Posthorn-Required: fail. Default: Reject. */
+  otherwise?: 'Reject' | 'Tag';
+}
+
+/** The rule as it is. Written by the operator. */
+export interface ForwardRuleStatus {
+  /** metadata.generation that this status was computed from. */
+  observedGeneration?: number;
+  /** The state, one condition per aspect. Ready sums them up: it is True when what the spec asks for works. */
+  conditions?: ForwardRuleStatusCondition[];
+  /** The address in canonical form: lower case, domain in A-labels. */
+  address?: string;
+  /** How many targets are in effect, without a kept copy. */
+  targets?: number;
+  /** The state in one line, for kubectl get. */
+  detail?: string;
+}
+
+/** One aspect of the state. */
+export interface ForwardRuleStatusCondition {
   /** What the condition is about, for example Ready. */
   type: string;
   /** Whether it is so. */
