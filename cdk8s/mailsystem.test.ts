@@ -174,7 +174,9 @@ describe('mailSystemObjects', () => {
       const after = hashes(objects(spec));
       return Object.keys(before).filter((name) => before[name] !== after[name]);
     };
-    expect(rolled({ ...DEFAULT_SPEC, limits: { messageSize: '10Mi' } })).toEqual(['mail-egress']);
+    expect(rolled({ ...DEFAULT_SPEC, limits: { ...DEFAULT_SPEC.limits, messageSize: '10Mi' } })).toEqual([
+      'mail-egress',
+    ]);
     expect(rolled({ ...DEFAULT_SPEC, filter: { ...DEFAULT_SPEC.filter, rejectAbove: 12 } })).toEqual(['mail-mx']);
     expect(rolled({ ...DEFAULT_SPEC, exposure: { type: 'NodePort' } })).toEqual([]);
   });

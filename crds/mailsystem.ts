@@ -199,6 +199,162 @@ const images = z
   .prefault({})
   .describe('Which images run.');
 
+const limits = z
+  .object({
+    messageSize: size('64Ki', '1Gi')
+      .default('50Mi')
+      .describe('Largest message that is accepted, as transferred: attachments grow by a third.'),
+    sending: z
+      .object({
+        userHour: count(1, 1_000_000)
+          .default(300)
+          .describe('Recipients that one login may send to in an hour, unless its Mailbox says otherwise.'),
+        userDay: count(1, 10_000_000)
+          .default(1500)
+          .describe('Recipients that one login may send to in 24 hours, unless its Mailbox says otherwise.'),
+        domainHour: count(1, 10_000_000)
+          .optional()
+          .describe(
+            'Recipients that all logins of a domain together may send to in an hour, unless its MailDomain says otherwise. Default: no limit.',
+          ),
+      })
+      .prefault({})
+      .describe('How much people may send. What is over the limit is put off (4xx), so that a program tries it again.'),
+  })
+  .prefault({})
+  .describe('Limits that hold for everybody.');
+
+const LDAP_URL = /^ldaps?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\/?$/;
+const LDAP_ATTRIBUTE = /^[A-Za-z][A-Za-z0-9-]{0,63}$/;
+
+const ldapAttribute = () => text(LDAP_ATTRIBUTE, 'must be the name of an attribute, such as userPassword', 64);
+
+const ldap = z
+  .object({
+    url: text(LDAP_URL, 'must be ldap://HOST, ldap://HOST:PORT or ldaps://HOST', 300).describe('The server.'),
+    startTLS: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether an ldap:// connection is encrypted by StartTLS before anything is asked. ldaps:// is from the start.',
+      ),
+    caSecretRef: z
+      .object({
+        name: objectName().describe('Name of the Secret.'),
+        key: text(/^[-._a-zA-Z0-9]+$/, 'must be a key of a Secret: letters, digits, "-", "_" and "."', 253)
+          .default('ca.crt')
+          .describe('Key in the Secret whose value is the certificate, PEM.'),
+      })
+      .optional()
+      .describe(
+        "Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts.",
+      ),
+    bindSecretRef: secretRef
+      .optional()
+      .describe(
+        'Secret in the same namespace with the keys username (a DN) and password, to search with. Default: search without logging in.',
+      ),
+    baseDN: text(/=/, 'must be a DN such as ou=users,dc=example,dc=org', 500).describe(
+      'Where the entries of people are, at any depth below.',
+    ),
+    filter: text(
+      /^\(.*%\{(?:address|local|domain)\}.*\)$/,
+      'must be a filter in parentheses with %{address} or %{local} in it, such as (mail=%{address})',
+      500,
+    )
+      .default('(mail=%{address})')
+      .describe(
+        'Which entry belongs to a login. %{address}, %{local} and %{domain} are the address of the Mailbox and its parts. When several entries match, nobody gets in.',
+      ),
+    method: z
+      .enum(['Bind', 'Hash'])
+      .default('Bind')
+      .describe(
+        'How a password is checked. Bind: by logging in to the LDAP server with it. Hash: against the hash in passwordAttribute, which bindSecretRef must be allowed to read.',
+      ),
+    passwordAttribute: ldapAttribute().default('userPassword').describe('With method Hash: attribute with the hash.'),
+    status: z
+      .object({
+        attribute: ldapAttribute().describe('Attribute that says how an account is.'),
+        active: z
+          .array(text(/^[^\r\n]+$/, 'must be one line', 128))
+          .max(32)
+          .default([])
+          .meta({
+            description:
+              'Values with which one may log in, in any case. Default: none, which means that the attribute must be absent.',
+            'x-kubernetes-list-type': 'set',
+          }),
+      })
+      .optional()
+      .describe('Accounts that the LDAP server knows and that must not log in. Default: all may.'),
+    cacheSeconds: count(0, 3600)
+      .default(60)
+      .describe(
+        'How long a correct password is remembered, in seconds. So long a password that was changed in the LDAP server goes on working, and so long logins outlast its outage. 0: not at all.',
+      ),
+  })
+  .optional()
+  .meta({
+    description:
+      "An LDAP server that checks the passwords of those Mailboxes that have no passwordSecretRef. While it can't be reached they can't log in; mail arrives all the same. Default: none.",
+    ...rules({
+      rule: `self.url.startsWith("ldaps:") || ${valueOr('self', 'startTLS', 'true')}`,
+      message:
+        'must not be false with ldap://, because passwords would cross the network in the clear: use ldaps://, or remove startTLS',
+      fieldPath: '.startTLS',
+    }),
+  });
+
+const NAMESPACE = /^(?:\*|[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
+
+const tenants = z
+  .object({
+    namespaces: z
+      .array(text(NAMESPACE, 'must be the name of a namespace, or * for all', 63))
+      .max(1024)
+      .default([])
+      .meta({
+        description:
+          'Namespaces whose MailDomains may name this MailSystem in spec.system and spec.systemNamespace; * for all. Default: none but its own.',
+        'x-kubernetes-list-type': 'set',
+      }),
+  })
+  .prefault({})
+  .describe('Who else may have domains and mailboxes here.');
+
+const WEBHOOK_HOST =
+  /^(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|[0-9a-f:]*:[0-9a-f:.]*)$/;
+
+const webhooks = z
+  .object({
+    allowHosts: z
+      .array(text(WEBHOOK_HOST, 'must be a host name in lower case, or an IP address, without a port', 253))
+      .max(64)
+      .default([])
+      .meta({
+        description:
+          'Hosts, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for example bridgedb.bots.svc. Default: none.',
+        'x-kubernetes-list-type': 'set',
+      }),
+  })
+  .prefault({})
+  .describe('Where the webhooks of ForwardRules may go.');
+
+const srs = z
+  .object({
+    domain: domain()
+      .optional()
+      .describe(
+        'Domain of the sender addresses under which mail is forwarded to the outside (SRS). Its MX and SPF records must name this system. Default: hostname.',
+      ),
+    rotateDays: count(1, 365)
+      .default(90)
+      .describe('Days after which a new secret signs these addresses. Older ones are taken for 21 days more.'),
+  })
+  .prefault({})
+  .describe('Sender rewriting of forwarded mail, so that it passes SPF and bounces come back.');
+
 const volumeRules: Rule[] = (['queue', 'store', 'database', 'redis'] as const).flatMap((name) => [
   neverShrinks(`${name}.size`, DEFAULT_SIZE[name]),
   immutable(`${name}.storageClassName`, "can't be changed: the volumes exist already"),
@@ -237,10 +393,12 @@ export const mailSystemSpecSchema = z
     submission: workload('Submission: Postfix that takes mail from people on ports 587 and 465.'),
     egress: workload('Egress: Postfix that signs mail and sends it to other servers.'),
     proxy: workload('The proxy: Dovecot that leads people to their shard, on ports 993 (IMAP) and 4190 (ManageSieve).'),
+    forward: workload('Forward: Postfix that sends forwarded mail on, under a sender address of our own.'),
+    courier: workload('The courier: hands messages to webhooks and commands.'),
     queue: z
       .object({ size: volume('queue', 'the queue of a Postfix pod'), storageClassName: storageClassName() })
       .prefault({})
-      .describe('Queues of mx, submission and egress. A message in a queue is on one volume only.'),
+      .describe('Queues of mx, submission, egress and forward. A message in a queue is on one volume only.'),
     store,
     database,
     redis: z
@@ -260,14 +418,11 @@ export const mailSystemSpecSchema = z
       .prefault({})
       .describe('How the mail ports are reached from outside the cluster.'),
     images,
-    limits: z
-      .object({
-        messageSize: size('64Ki', '1Gi')
-          .default('50Mi')
-          .describe('Largest message that is accepted, as transferred: attachments grow by a third.'),
-      })
-      .prefault({})
-      .describe('Limits that hold for everybody.'),
+    limits,
+    ldap,
+    tenants,
+    webhooks,
+    srs,
     deletionPolicy: z
       .enum(['Retain', 'Delete'])
       .default('Retain')
@@ -317,7 +472,7 @@ export type MailSystem = ObjectOf<'MailSystem', MailSystemSpec, MailSystemStatus
 export type MailSystemResolved = z.output<typeof mailSystemSpecSchema>;
 
 /**
- * Fills in defaults; `hostname` and `postmaster` become canonical (`parseDomain`, `parseHostedAddress`).
+ * Fills in defaults; `hostname`, `srs.domain` and `postmaster` become canonical (`parseDomain`, `parseHostedAddress`).
  *
  * @throws Error naming each bad field, for objects that were stored under older rules or whose domain is no valid IDNA
  */
@@ -326,6 +481,7 @@ export function resolveMailSystem(spec: MailSystemSpec): MailSystemResolved {
   return {
     ...rest,
     hostname: parseDomain(rest.hostname),
+    srs: { ...rest.srs, ...(rest.srs.domain === undefined ? {} : { domain: parseDomain(rest.srs.domain) }) },
     ...(postmaster === undefined ? {} : { postmaster: parseHostedAddress(postmaster) }),
   };
 }
