@@ -15,7 +15,46 @@ export interface PasswordRow {
   readonly source: string;
 }
 
-/** A mailbox as declared. */
+/**
+ * What a mailbox may do; docs/reference/directory.md has the table. In the directory a state ends by itself at
+ * `stateUntil`: from then on the mailbox is Active, whatever this says.
+ */
+export type MailboxState = 'Active' | 'ReceiveOnly' | 'LoginOff' | 'SendBlocked' | 'Suspended';
+
+/** A password for one program of the mailbox's owner. */
+export interface AppPasswordRow {
+  /** Unique in the mailbox. `credentials()` calls it `app/NAME`, and the mailbox's own password `password`. */
+  readonly name: string;
+  /** Which version of which Secret: `passwordSource(…)`. */
+  readonly source: string;
+  /** `{SCHEME}hash`; undefined: there is one of this `source` already, keep it (nothing is made if there is none). */
+  readonly hash?: string | undefined;
+  /** `imap`, `sieve`, `submission`…; null: all. */
+  readonly protocols: readonly string[] | null;
+}
+
+/** A mailbox that may use a shared one. */
+export interface MemberRow {
+  /** Name of a Mailbox in the namespace of the shared one. It need not be there (yet). */
+  readonly mailbox: string;
+  readonly rights: 'ReadWrite' | 'ReadOnly';
+  readonly sendAs: boolean;
+}
+
+/** `require`: whose mail is taken at all. Handed through to the filter as it is. */
+export interface RequireRow {
+  /** From domains that must have a valid aligned DKIM signature. */
+  readonly from: readonly string[];
+  readonly otherwise: 'Reject' | 'Tag';
+}
+
+/** Recipients per time; null: the default of `SettingsRow`. */
+export interface SendingRow {
+  readonly hour: number | null;
+  readonly day: number | null;
+}
+
+/** A mailbox as declared. What is optional may be left out for its default, which is another word for the same row. */
 export interface MailboxRow {
   /** Identity of the data: the object's uid, or the mailbox that it adopts. */
   readonly uuid: string;
@@ -34,9 +73,69 @@ export interface MailboxRow {
   readonly adopt: boolean;
   /** null: nobody can log in by a Secret's password. undefined: the password is not touched. */
   readonly password?: PasswordRow | null | undefined;
+  /** All of them. undefined: they are not touched. */
+  readonly appPasswords?: readonly AppPasswordRow[] | undefined;
+  /** User name at the LDAP server. null (default): not authenticated there. */
+  readonly ldapUser?: string | null | undefined;
+  /** Default Active. */
+  readonly state?: MailboxState | undefined;
+  /** When the state ends (RFC 3339). null (default): never. */
+  readonly stateUntil?: string | null | undefined;
+  /** What becomes of mail while the state is Suspended. Default Accept. */
+  readonly suspendedMail?: 'Accept' | 'Refuse' | undefined;
+  /** The whole declared script, vacation included. null (default): none. */
+  readonly sieve?: string | null | undefined;
+  /** Messages older than `days` are removed from the folder. Default: none. Each folder once. */
+  readonly retention?: readonly { readonly folder: string; readonly days: number }[] | undefined;
+  /** Who else may use this mailbox. Default: nobody. Each mailbox once. */
+  readonly members?: readonly MemberRow[] | undefined;
+  readonly require?: RequireRow | null | undefined;
+  readonly sending?: SendingRow | null | undefined;
 }
 
-/** An address that a mailbox claims and doesn't have. */
+/** A webhook or a command of a forward; its place in `ForwardRow.couriers` is the N of `RULEUID.N@courier.invalid`. */
+export type CourierTarget = { readonly webhook: object } | { readonly command: object };
+
+/** A ForwardRule as declared. */
+export interface ForwardRow {
+  /** Exact, or `*@domain`: every address of the domain that nobody has. */
+  readonly address: string;
+  /** Addresses inside and outside; inside is what lies in a domain of this directory when it is looked up. */
+  readonly to: readonly string[];
+  readonly couriers: readonly CourierTarget[];
+  /**
+   * Name of a Mailbox in the same namespace that gets a copy. `address` may then be an address of that very mailbox: the
+   * forward attaches to it.
+   */
+  readonly keepCopy: string | null;
+  /** Name of a Mailbox in the same namespace that may send as `address`. */
+  readonly sendAs: string | null;
+  readonly require: RequireRow | null;
+  readonly object: ObjectRef;
+  /** The object's creationTimestamp (RFC 3339). Of two claims to an address the elder wins, then the lesser uid. */
+  readonly createdAt: string;
+}
+
+/** What became of one ForwardRow. A refused one leaves nothing: a forward that was there before is removed. */
+export interface ForwardOutcome {
+  /** `ForwardRow.object.uid`. */
+  readonly uid: string;
+  readonly result: 'written' | 'unchanged' | 'refused';
+  readonly reason?: 'AddressConflict' | 'UnknownDomain' | 'Invalid' | undefined;
+  /** With the reason Invalid. */
+  readonly message?: string | undefined;
+  /** With the reason AddressConflict: who has the address. */
+  readonly conflicts: readonly AddressConflict[];
+}
+
+/** A forward that the directory has, for comparison with what is declared. */
+export interface ForwardInventory {
+  readonly object: ObjectRef;
+  /** Equal to `forwardHash` of the ForwardRow that it was last written from. */
+  readonly contentHash: string;
+}
+
+/** An address that a mailbox or a forward claims and doesn't have. */
 export interface AddressConflict {
   readonly address: string;
   /** Who has it. undefined: nobody, because its domain is not hosted here. */
@@ -80,6 +179,8 @@ export interface MailboxInventory {
   readonly object: ObjectRef;
   readonly shard: string;
   readonly passwordSource: string | null;
+  /** `AppPasswordRow.source` by name. */
+  readonly appPasswordSources: Readonly<Record<string, string>>;
   /** Equal to `contentHash` of the MailboxRow that it was last written from, if that went in whole. */
   readonly contentHash: string;
 }
@@ -97,6 +198,10 @@ export interface DomainRow {
   readonly domain: string;
   readonly object: ObjectRef;
   readonly dkimSelector: string | null;
+  /** `MailDomain.spec.filter`, handed through to the filter as it is. Default null. */
+  readonly filter?: object | null | undefined;
+  /** Recipients that all of the domain may write to in an hour. null (default): `SettingsRow.domainHour`. */
+  readonly sendingHour?: number | null | undefined;
 }
 
 export interface ShardRow {
@@ -111,6 +216,36 @@ export interface ShardRow {
 export interface SettingsRow {
   /** Gets postmaster@ and abuse@ of every hosted domain where nobody claims them; null: they are unknown there. */
   readonly postmaster: string | null;
+  /** FQDN of the forward role's Service. null (default): there is none, mail for forwards waits. */
+  readonly forwardHost?: string | null | undefined;
+  /** Where SRS addresses lie; need not be a hosted domain. null (default): mail is not forwarded outside. */
+  readonly srsDomain?: string | null | undefined;
+  /** Recipients that a mailbox, or a domain, may write to unless it says otherwise. null (default): any number. */
+  readonly userHour?: number | null | undefined;
+  readonly userDay?: number | null | undefined;
+  readonly domainHour?: number | null | undefined;
+}
+
+/** What the store made of a declared script. */
+export interface SieveResult {
+  readonly uuid: string;
+  /** `sieveHash` of the script that was tried; compare it with the declared one's. */
+  readonly hash: string;
+  /** What the compiler said. null: it compiled, and is in use. */
+  readonly error: string | null;
+  readonly at: Date;
+}
+
+/** Something that an account did and people should know, such as sending like a spammer. One per mailbox and kind. */
+export interface Incident {
+  readonly uuid: string;
+  readonly kind: string;
+  readonly detail: string;
+  readonly since: Date;
+  /** Until then the mailbox may not send. null: it is only reported. */
+  readonly until: Date | null;
+  /** How often it was reported. */
+  readonly count: number;
 }
 
 /** A position in the write-ahead log, `X/Y` in hexadecimal. */
