@@ -1,29 +1,21 @@
 import type { MailSystemResolved } from '../crds/mailsystem.js';
 import type { Templates } from './template.js';
 
-/** The daemons' roles: one rendered ConfigMap (`SYSTEM-ROLE-config`) each. */
-export type Role =
+/** Workloads, as the label `app.kubernetes.io/component` names them. */
+export type Component =
   | 'mx'
-  | 'filter'
-  | 'unbound'
-  | 'redis-tunnel'
   | 'submission'
-  | 'auth'
   | 'egress'
-  | 'signer'
+  | 'forward'
+  | 'courier'
   | 'proxy'
   | 'store'
-  | 'store-tunnel'
   | 'redis'
-  | 'patroni'
-  | 'pgbouncer'
+  | 'postgres'
   | 'pooler';
 
-/** Workloads, as the label `app.kubernetes.io/component` names them. */
-export type Component = 'mx' | 'submission' | 'egress' | 'proxy' | 'store' | 'redis' | 'postgres' | 'pooler';
-
-/** Roles that own an internal certificate (Secret `SYSTEM-tls-ROLE`). */
-export type TlsRole = 'mx' | 'submission' | 'egress' | 'proxy' | 'store' | 'redis' | 'postgres' | 'pooler';
+/** Roles that own an internal certificate (Secret `SYSTEM-tls-ROLE`): every component. */
+export type TlsRole = Component;
 
 /** A size of a volume claim and the class that serves it (absent: the cluster's default class). */
 export interface VolumeRequest {

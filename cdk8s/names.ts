@@ -1,4 +1,4 @@
-import type { TlsRole } from './context.js';
+import type { MailSystemContext, TlsRole } from './context.js';
 
 /** What a name of a child depends on. */
 export interface SystemIdentity {
@@ -20,6 +20,8 @@ export function names(system: string) {
     mxInternal: `${system}-mx-internal`,
     submission: `${system}-submission`,
     egress: `${system}-egress`,
+    forward: `${system}-forward`,
+    courier: `${system}-courier`,
     proxy: `${system}-proxy`,
     imap: `${system}-imap`,
     store: (shard: string) => `${system}-store-${shard}`,
@@ -54,4 +56,11 @@ export function directoryHosts(
 export function directoryLeader(system: SystemIdentity, database: { readonly external?: unknown }): string {
   const n = names(system.name);
   return serviceHost(system, database.external ? n.pooler : n.postgres);
+}
+
+/** Reference of a component's image: `PREFIX/COMPONENT:TAG`; `spec.images` wins over the operator's defaults. */
+export function image(system: Pick<MailSystemContext, 'spec' | 'images'>, component: string): string {
+  const prefix = system.spec.images.prefix ?? system.images.prefix;
+  const tag = system.spec.images.tag ?? system.images.tag;
+  return `${prefix.replace(/\/$/, '')}/${component}:${tag}`;
 }

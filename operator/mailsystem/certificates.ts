@@ -27,7 +27,7 @@ interface Input {
 }
 
 const FIELD_MANAGER = 'posthorn-mailsystem';
-const SMTP_CLIENTS: readonly TlsRole[] = ['mx', 'submission', 'egress'];
+const SMTP_CLIENTS: readonly TlsRole[] = ['mx', 'submission', 'egress', 'forward', 'store'];
 
 /** The operator's certificate lives in its memory only; made again when it is due. */
 const operatorCertificates = new Map<string, KeyedCertificate>();
@@ -65,7 +65,8 @@ export async function ensureCertificates(client: Client, input: Input): Promise<
 }
 
 function roles(spec: MailSystemResolved): TlsRole[] {
-  return ['mx', 'submission', 'egress', 'proxy', 'store', 'redis', spec.database.external ? 'pooler' : 'postgres'];
+  const database = spec.database.external ? 'pooler' : 'postgres';
+  return ['mx', 'submission', 'egress', 'forward', 'courier', 'proxy', 'store', 'redis', database];
 }
 
 async function operatorCertificate(authority: KeyedCertificate, now: Date): Promise<KeyedCertificate> {

@@ -23,6 +23,8 @@ function services(role: TlsRole, system: string, shards: readonly string[]): str
     mx: [n.mx, n.mxInternal],
     submission: [n.submission],
     egress: [n.egress],
+    forward: [n.forward],
+    courier: [n.courier],
     proxy: [n.proxy, n.imap],
     store: shards.map(n.store),
     redis: [n.redis],
