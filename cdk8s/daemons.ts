@@ -1,7 +1,8 @@
 import type { Config } from './config.js';
 import type { Component } from './context.js';
 import type { Daemon, Mount } from './pod.js';
-import { EXTERNAL_DATABASE, PEERS, SASL, SOCKET, TLS, TLS_PUBLIC } from './volumes.js';
+import type { System } from './system.js';
+import { EXTERNAL_DATABASE, LDAP, PEERS, SASL, SOCKET, TLS, TLS_PUBLIC } from './volumes.js';
 
 /** Group of the pods in which daemons with different uids read the same Secrets. */
 export const SHARED_GROUP = 5010;
@@ -15,17 +16,23 @@ export const UID = {
   redis: 5003,
   tunnel: 5004,
   postgres: 5432,
+  posthorn: 10001,
 } as const;
 
 /** For daemons that nobody asks for their readiness. */
 const SLOW = { seconds: 30, failures: 2 };
 
+const fieldOf = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+
 /** What Postfix's master, running as root, needs to open the queue and to start daemons as `postfix`. */
 const POSTFIX_CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
 
+/** Roles of the Postfix image that strangers or people connect to. */
+const PUBLIC_ROLES: readonly string[] = ['mx', 'submission'];
+
 /** A role of the Postfix image; its queue is the pod's volume `queue`. */
 export function postfix(
-  role: 'mx' | 'submission' | 'egress',
+  role: 'mx' | 'submission' | 'egress' | 'forward',
   props: { readonly ports: Readonly<Record<string, number>>; readonly mounts?: readonly Mount[] },
 ): Daemon {
   return {
@@ -39,7 +46,7 @@ export function postfix(
     mounts: [
       { volume: 'queue', path: '/var/spool/postfix' },
       TLS,
-      ...(role === 'egress' ? [] : [TLS_PUBLIC]),
+      ...(PUBLIC_ROLES.includes(role) ? [TLS_PUBLIC] : []),
       ...(role === 'submission' ? [] : [PEERS]),
       ...(props.mounts ?? []),
     ],
@@ -50,8 +57,11 @@ export function postfix(
   };
 }
 
-/** rspamd as Postfix's milter at 127.0.0.1:11332: `filter` for what comes in, `signer` for what goes out. */
-export function rspamd(role: 'filter' | 'signer'): Daemon {
+/**
+ * rspamd as Postfix's milter at 127.0.0.1:11332: `filter` for what comes in, `outbound` for what people hand in, `signer`
+ * for what goes out.
+ */
+export function rspamd(role: 'filter' | 'outbound' | 'signer'): Daemon {
   return {
     name: 'rspamd',
     image: 'rspamd',
@@ -62,6 +72,53 @@ export function rspamd(role: 'filter' | 'signer'): Daemon {
     cpu: role === 'filter' ? '50m' : '20m',
     memory: role === 'filter' ? '192Mi' : '128Mi',
     memoryLimit: '1Gi',
+  };
+}
+
+/**
+ * Our own service beside a daemon, on loopback: Postfix's policy service at 10040, HTTP at 10041. It decides who may send
+ * and receive; `LDAP` is mounted where passwords are checked and `spec.ldap` names Secrets.
+ */
+export function gatekeeper(component: 'mx' | 'submission' | 'proxy', mounts: readonly Mount[] = []): Daemon {
+  return {
+    name: 'gatekeeper',
+    image: 'posthorn',
+    role: 'gatekeeper',
+    uid: UID.posthorn,
+    env: [fieldOf('POD_NAME', 'metadata.name')],
+    config: {
+      image: 'posthorn',
+      role: 'gatekeeper',
+      configMap: `${component}-gatekeeper`,
+      values: { ROLE: component },
+    },
+    mounts: [TLS, ...mounts],
+    cpu: '20m',
+    memory: '64Mi',
+    memoryLimit: '256Mi',
+  };
+}
+
+/** Where the gatekeeper of a system that logs people in by LDAP finds its Secrets. */
+export function ldapMounts(system: System): readonly Mount[] {
+  const ldap = system.spec.ldap;
+  return ldap?.bindSecretRef || ldap?.caSecretRef ? [LDAP] : [];
+}
+
+/** Our own service that hands messages to webhooks and Jobs. */
+export function courier(): Daemon {
+  return {
+    name: 'courier',
+    image: 'posthorn',
+    role: 'courier',
+    uid: UID.posthorn,
+    ports: { lmtp: 10024 },
+    env: [fieldOf('POD_NAME', 'metadata.name'), fieldOf('POD_NAMESPACE', 'metadata.namespace')],
+    config: { image: 'posthorn', role: 'courier' },
+    mounts: [TLS],
+    cpu: '20m',
+    memory: '64Mi',
+    memoryLimit: '512Mi',
   };
 }
 
@@ -95,7 +152,17 @@ export function redisTunnel(component: Component): Daemon {
   };
 }
 
-/** haproxy in front of a shard's Dovecot: ends mutual TLS and lets in the roles that may come. */
+/** haproxy beside the mx: to Redis as elsewhere, and the door by which stores teach rspamd what people call Junk. */
+export function mxTunnel(): Daemon {
+  return {
+    ...redisTunnel('mx'),
+    role: 'mx',
+    ports: { learn: 11335 },
+    config: { image: 'tunnel', role: 'mx', configMap: 'mx-tunnel' },
+  };
+}
+
+/** haproxy in front of a shard's Dovecot: ends mutual TLS and lets in the roles that may come; and, the other way, to the mx's rspamd. */
 export function storeTunnel(shard: string): Daemon {
   return {
     name: 'tunnel',
@@ -185,8 +252,6 @@ export function redis(): Daemon {
     memoryLimit: '512Mi',
   };
 }
-
-const fieldOf = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
 
 /** PostgreSQL under Patroni. */
 export function member(): Daemon {

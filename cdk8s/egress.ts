@@ -17,7 +17,7 @@ export class Egress extends Construct {
       serviceName: name,
       replicas: system.spec.egress.replicas,
       sidecars: [unbound(component), redisTunnel(component), rspamd('signer')],
-      containers: [postfix('egress', { ports: { internal: 10025 } })],
+      containers: [postfix('egress', { ports: { internal: 10025, forwarded: 10026 } })],
       fsGroup: SHARED_GROUP,
       volumes: [tlsVolume(system, 'egress'), peersVolume(system)],
       claim: { name: 'queue', ...system.spec.queue },
@@ -25,8 +25,21 @@ export class Egress extends Construct {
       lowPorts: true,
       graceSeconds: 60,
     });
-    addService(this, system, { name, component, kind: 'headless', ports: { internal: [10025, 'internal'] } });
+    addService(this, system, {
+      name,
+      component,
+      kind: 'headless',
+      ports: { internal: [10025, 'internal'], forwarded: [10026, 'forwarded'] },
+    });
     addDisruptionBudget(this, system, { name, component });
-    addIngressPolicy(this, system, { name, component, allow: [{ ports: [10025], from: ['mx', 'submission'] }] });
+    addIngressPolicy(this, system, {
+      name,
+      component,
+      allow: [
+        { ports: [10025], from: ['mx', 'submission', 'store'] },
+        // Mail of strangers, which is not signed: images/postfix/config/egress/master.cf.
+        { ports: [10026], from: ['forward'] },
+      ],
+    });
   }
 }

@@ -53,7 +53,7 @@ describe.each(Object.entries(SPECS))('a real API server and the children of the 
         workload.spec.volumeClaimTemplates?.map((c) => c.metadata?.name ?? ''),
       );
       await dryRun(baseline, pod);
-      const postfix = /-(mx|submission|egress)$/.test(workload.metadata.name);
+      const postfix = /-(mx|submission|egress|forward)$/.test(workload.metadata.name);
       if (postfix) await expect(dryRun(restricted, pod)).rejects.toThrow('violates PodSecurity "restricted');
       else await dryRun(restricted, pod);
     }

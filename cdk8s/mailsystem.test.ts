@@ -120,21 +120,22 @@ describe.each(Object.entries(SPECS))('children of a MailSystem with the %s spec'
     expect([...new Set(used)].sort()).toEqual(made.sort());
   });
 
-  it('give a token for the API server to nobody but the database', () => {
+  it('give a token for the API server to nobody but the database and the courier', () => {
     for (const workload of workloads(all)) {
+      const { name } = workload.metadata;
       const { automountServiceAccountToken } = workload.spec.template.spec ?? {};
-      expect(automountServiceAccountToken, workload.metadata.name).toBe(workload.metadata.name === 'mail-postgres');
+      expect(automountServiceAccountToken, name).toBe(['mail-postgres', 'mail-courier'].includes(name));
     }
   });
 });
 
 describe('mailSystemObjects', () => {
-  it('asks for less than one CPU and 2 GiB for a whole system', () => {
+  it('asks for less than one CPU and 2.25 GiB for a whole system', () => {
     const all = workloads(objects(DEFAULT_SPEC)).flatMap((w) =>
       containers(w).map((c) => ({ n: w.spec.replicas ?? 1, r: c.resources?.requests })),
     );
     expect(all.reduce((sum, { n, r }) => sum + n * cpu(r?.cpu), 0)).toBeLessThan(1);
-    expect(all.reduce((sum, { n, r }) => sum + n * bytes(r?.memory), 0)).toBeLessThan(2 * 2 ** 30);
+    expect(all.reduce((sum, { n, r }) => sum + n * bytes(r?.memory), 0)).toBeLessThan(2.25 * 2 ** 30);
   });
 
   it('gives the same children in the same order every time', () => {
@@ -248,13 +249,22 @@ describe('who may connect', () => {
     ['egress', 'mx', 10025],
     ['mx', 'egress', 10025],
     ['submission', 'egress', 10025],
+    ['store', 'egress', 10025],
+    ['forward', 'egress', 10026],
+    ['mx', 'forward', 10025],
+    ['forward', 'courier', 10024],
+    ['store', 'mx', 11335],
     ['mx', 'store', 10024],
     ['proxy', 'store', 10143],
     ['proxy', 'store', 14190],
     ['mx', 'redis', 6379],
     ['egress', 'redis', 6379],
+    ['submission', 'redis', 6379],
+    ['proxy', 'redis', 6379],
     ['operator', 'redis', 6379],
-    ...['mx', 'submission', 'egress', 'proxy', 'store', 'operator'].map((from): Flow => [from, 'postgres', 6432]),
+    ...['mx', 'submission', 'egress', 'forward', 'courier', 'proxy', 'store', 'operator'].map(
+      (from): Flow => [from, 'postgres', 6432],
+    ),
     ['postgres', 'postgres', 5432],
     ['postgres', 'postgres', 8008],
   ])('%s reaches %s on %i', (from, to, port) => {
@@ -265,11 +275,24 @@ describe('who may connect', () => {
     ['anyone', 'mx', 10025],
     ['proxy', 'mx', 10025],
     ['anyone', 'egress', 10025],
-    ['store', 'egress', 10025],
+    ['forward', 'egress', 10025],
+    ['proxy', 'egress', 10025],
+    ['mx', 'egress', 10026],
+    ['submission', 'egress', 10026],
+    ['anyone', 'egress', 10026],
+    ['forward', 'mx', 10025],
+    ['anyone', 'forward', 10025],
+    ['submission', 'forward', 10025],
+    ['anyone', 'courier', 10024],
+    ['mx', 'courier', 10024],
+    ['anyone', 'mx', 11335],
+    ['proxy', 'mx', 11335],
     ['mx', 'store', 10143],
     ['proxy', 'store', 10024],
     ['anyone', 'store', 10143],
-    ['submission', 'redis', 6379],
+    ['forward', 'redis', 6379],
+    ['courier', 'redis', 6379],
+    ['store', 'redis', 6379],
     ['anyone', 'redis', 6379],
     ['anyone', 'postgres', 6432],
     ['mx', 'postgres', 5432],

@@ -1,6 +1,8 @@
 import { App, Chart } from 'cdk8s';
 import type { KubernetesObject, MailSystemContext } from './context.js';
+import { Courier } from './courier.js';
 import { Egress } from './egress.js';
+import { Forward } from './forward.js';
 import { Mx } from './mx.js';
 import { addDefaultDeny } from './network.js';
 import { Peers } from './peers.js';
@@ -29,6 +31,8 @@ export function mailSystemObjects(context: MailSystemContext): KubernetesObject[
   for (const shard of system.spec.store.shards) new StoreShard(chart, `store-${shard.name}`, system, shard);
   new Mx(chart, 'mx', system);
   new Egress(chart, 'egress', system);
+  new Forward(chart, 'forward', system);
+  new Courier(chart, 'courier', system);
   new Submission(chart, 'submission', system);
   new ImapProxy(chart, 'proxy', system);
   addDefaultDeny(chart, system);

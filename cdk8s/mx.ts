@@ -1,11 +1,11 @@
 import { Construct } from 'constructs';
-import { postfix, redisTunnel, rspamd, SHARED_GROUP, unbound } from './daemons.js';
+import { gatekeeper, mxTunnel, postfix, rspamd, SHARED_GROUP, unbound } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
 import { peersVolume, publicTlsVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
-/** Where mail comes in: Postfix with rspamd before its queue. */
+/** Where mail comes in: Postfix with rspamd before its queue, and a gatekeeper that both ask. */
 export class Mx extends Construct {
   constructor(scope: Construct, id: string, system: System) {
     super(scope, id);
@@ -16,7 +16,7 @@ export class Mx extends Construct {
       name,
       serviceName: system.names.mxInternal,
       replicas: system.spec.mx.replicas,
-      sidecars: [unbound(component), redisTunnel(component), rspamd('filter')],
+      sidecars: [unbound(component), mxTunnel(), gatekeeper(component), rspamd('filter')],
       containers: [postfix('mx', { ports: { smtp: 25, internal: 10025 } })],
       fsGroup: SHARED_GROUP,
       volumes: [tlsVolume(system, 'mx'), publicTlsVolume(system), peersVolume(system)],
@@ -30,7 +30,7 @@ export class Mx extends Construct {
       name: system.names.mxInternal,
       component,
       kind: 'headless',
-      ports: { internal: [10025, 'internal'] },
+      ports: { internal: [10025, 'internal'], learn: [11335, 'learn'] },
     });
     addDisruptionBudget(this, system, { name, component });
     addIngressPolicy(this, system, {
@@ -39,6 +39,7 @@ export class Mx extends Construct {
       allow: [
         { ports: [25], from: [] },
         { ports: [10025], from: ['submission', 'egress'] },
+        { ports: [11335], from: ['store'] },
       ],
     });
   }

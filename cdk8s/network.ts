@@ -62,6 +62,18 @@ export interface Allow {
 /** A component of the same system, or the operator in whatever namespace it runs. */
 export type Source = Component | 'operator';
 
+/** Who asks the directory: every component that has a role in it, and the operator. */
+export const DIRECTORY_CLIENTS: readonly Source[] = [
+  'mx',
+  'submission',
+  'egress',
+  'forward',
+  'courier',
+  'proxy',
+  'store',
+  'operator',
+];
+
 /** Labels of the operator's pods; the chart sets them. */
 export const OPERATOR_LABELS = {
   'app.kubernetes.io/name': 'posthorn',

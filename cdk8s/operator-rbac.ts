@@ -16,19 +16,19 @@ export const OPERATOR_RULES: readonly Rule[] = [
   {
     reason: 'The declared state. Patch: finalizers, which are removed when data has been dealt with.',
     apiGroups: ['posthorn.dev'],
-    resources: ['mailsystems', 'maildomains', 'mailboxes'],
+    resources: ['mailsystems', 'maildomains', 'mailboxes', 'forwardrules'],
     verbs: [...READ, 'patch'],
   },
   {
     reason: 'Conditions.',
     apiGroups: ['posthorn.dev'],
-    resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status'],
+    resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status', 'forwardrules/status'],
     verbs: ['patch'],
   },
   {
     reason: 'Children refer to their owner with blockOwnerDeletion, which takes this right.',
     apiGroups: ['posthorn.dev'],
-    resources: ['mailsystems/finalizers', 'maildomains/finalizers', 'mailboxes/finalizers'],
+    resources: ['mailsystems/finalizers', 'maildomains/finalizers', 'mailboxes/finalizers', 'forwardrules/finalizers'],
     verbs: ['update'],
   },
   {
@@ -76,10 +76,17 @@ export const OPERATOR_RULES: readonly Rule[] = [
   },
   {
     reason:
-      'Patroni keeps its state in ConfigMaps and labels its pods: a role with less than the operator has itself (it may not escalate).',
+      'Patroni keeps its state in ConfigMaps and labels its pods, the courier runs Jobs: roles with less than the operator has itself (it may not escalate).',
     apiGroups: ['rbac.authorization.k8s.io'],
     resources: ['roles', 'rolebindings'],
     verbs: OWN,
+  },
+  {
+    reason:
+      'Handed on to the courier, which runs the commands of ForwardRules: a role may hold no more than its author.',
+    apiGroups: ['batch'],
+    resources: ['jobs'],
+    verbs: [...READ, 'create', 'delete'],
   },
   {
     reason: 'What people should see.',

@@ -10,7 +10,8 @@ import type {
 } from '@kubernetes/client-node';
 import { type Config, configMapName, renderConfig } from './config.js';
 import type { Component } from './context.js';
-import { image, labels, type System, selectorLabels, shortHash } from './system.js';
+import { image } from './names.js';
+import { labels, type System, selectorLabels, shortHash } from './system.js';
 
 /** Annotation whose change rolls the pods: what they read only at their start. */
 export const RESTART_HASH = 'posthorn.dev/restart-hash';

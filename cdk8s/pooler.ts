@@ -1,6 +1,6 @@
 import { Construct } from 'constructs';
 import { externalPooler, UID } from './daemons.js';
-import { addIngressPolicy, addService } from './network.js';
+import { addIngressPolicy, addService, DIRECTORY_CLIENTS } from './network.js';
 import type { System } from './system.js';
 import { DIRECTORY_PORT } from './values.js';
 import { externalDatabaseVolume, tlsVolume } from './volumes.js';
@@ -30,7 +30,7 @@ export class Pooler extends Construct {
     addIngressPolicy(this, system, {
       name,
       component,
-      allow: [{ ports: [DIRECTORY_PORT], from: ['mx', 'submission', 'egress', 'proxy', 'store', 'operator'] }],
+      allow: [{ ports: [DIRECTORY_PORT], from: DIRECTORY_CLIENTS }],
     });
   }
 }

@@ -1,6 +1,6 @@
 import { Construct } from 'constructs';
 import { heartbeat, member, pgbouncer, UID } from './daemons.js';
-import { addIngressPolicy, addService } from './network.js';
+import { addIngressPolicy, addService, DIRECTORY_CLIENTS } from './network.js';
 import { addChild } from './object.js';
 import type { System } from './system.js';
 import { DIRECTORY_PORT } from './values.js';
@@ -38,7 +38,7 @@ export class Postgres extends Construct {
       name,
       component: COMPONENT,
       allow: [
-        { ports: [DIRECTORY_PORT], from: ['mx', 'submission', 'egress', 'proxy', 'store', 'operator'] },
+        { ports: [DIRECTORY_PORT], from: DIRECTORY_CLIENTS },
         { ports: [5432, 8008], from: ['postgres', 'operator'] },
       ],
     });

@@ -1,11 +1,11 @@
 import { Construct } from 'constructs';
-import { dovecot, UID } from './daemons.js';
+import { dovecot, gatekeeper, ldapMounts, redisTunnel, UID } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { publicTlsVolume, STORE_PASSWORD, storePasswordVolume, TLS_PUBLIC, tlsVolume } from './volumes.js';
+import { ldapVolumes, publicTlsVolume, STORE_PASSWORD, storePasswordVolume, TLS_PUBLIC, tlsVolume } from './volumes.js';
 import { addDeployment, addDisruptionBudget } from './workload.js';
 
-/** What mail clients talk to: Dovecot that checks the password and hands the session to the shard. */
+/** What mail clients talk to: Dovecot, which asks its gatekeeper who it is and hands the session to the shard. */
 export class ImapProxy extends Construct {
   constructor(scope: Construct, id: string, system: System) {
     super(scope, id);
@@ -15,9 +15,15 @@ export class ImapProxy extends Construct {
       component,
       name,
       replicas: system.spec.proxy.replicas,
+      sidecars: [redisTunnel(component), gatekeeper(component, ldapMounts(system))],
       containers: [dovecot('proxy', { ports: { imaps: 10993, sieve: 14190 }, mounts: [TLS_PUBLIC, STORE_PASSWORD] })],
       fsGroup: UID.vmail,
-      volumes: [tlsVolume(system, 'proxy'), publicTlsVolume(system), storePasswordVolume(system)],
+      volumes: [
+        tlsVolume(system, 'proxy'),
+        publicTlsVolume(system),
+        storePasswordVolume(system),
+        ...ldapVolumes(system),
+      ],
       graceSeconds: 30,
     });
     addService(this, system, {

@@ -5,7 +5,7 @@ import type { System } from './system.js';
 import { tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
-/** rspamd's memory, and the cache of signing keys: TLS only, with a client certificate. */
+/** The memory of rspamd and of the gatekeepers, and the cache of signing keys: TLS only, with a client certificate. */
 export class Redis extends Construct {
   constructor(scope: Construct, id: string, system: System) {
     super(scope, id);
@@ -27,7 +27,7 @@ export class Redis extends Construct {
     addIngressPolicy(this, system, {
       name,
       component,
-      allow: [{ ports: [6379], from: ['mx', 'egress', 'operator'] }],
+      allow: [{ ports: [6379], from: ['mx', 'submission', 'egress', 'proxy', 'operator'] }],
     });
   }
 }

@@ -1,11 +1,11 @@
 import { Construct } from 'constructs';
-import { postfix, SHARED_GROUP, submissionAuth } from './daemons.js';
+import { gatekeeper, ldapMounts, postfix, redisTunnel, rspamd, SHARED_GROUP, submissionAuth } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { publicTlsVolume, SASL, saslVolume, tlsVolume } from './volumes.js';
+import { ldapVolumes, publicTlsVolume, SASL, saslVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
-/** Where people and bots hand in mail: Postfix, with Dovecot's auth service for passwords. */
+/** Where people and bots hand in mail: Postfix, with Dovecot's auth service and a gatekeeper for who may, and rspamd for what. */
 export class Submission extends Construct {
   constructor(scope: Construct, id: string, system: System) {
     super(scope, id);
@@ -16,10 +16,15 @@ export class Submission extends Construct {
       name,
       serviceName: name,
       replicas: system.spec.submission.replicas,
-      sidecars: [submissionAuth()],
+      sidecars: [
+        redisTunnel(component),
+        gatekeeper(component, ldapMounts(system)),
+        submissionAuth(),
+        rspamd('outbound'),
+      ],
       containers: [postfix('submission', { ports: { submission: 587, submissions: 465 }, mounts: [SASL] })],
       fsGroup: SHARED_GROUP,
-      volumes: [tlsVolume(system, 'submission'), publicTlsVolume(system), saslVolume()],
+      volumes: [tlsVolume(system, 'submission'), publicTlsVolume(system), saslVolume(), ...ldapVolumes(system)],
       claim: { name: 'queue', ...system.spec.queue },
       lowPorts: true,
       graceSeconds: 60,

@@ -67,13 +67,6 @@ export function ownerReferences(system: MailSystemContext): OwnerReference[] | u
   ];
 }
 
-/** Reference of a component's image: `PREFIX/COMPONENT:TAG`; `spec.images` wins over the operator's defaults. */
-export function image(system: MailSystemContext, component: string): string {
-  const prefix = system.spec.images.prefix ?? system.images.prefix;
-  const tag = system.spec.images.tag ?? system.images.tag;
-  return `${prefix.replace(/\/$/, '')}/${component}:${tag}`;
-}
-
 /** First 16 hex digits of the SHA-256 of a value's JSON. */
 export function shortHash(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);

@@ -1,7 +1,7 @@
 import type { MailSystemResolved } from '../crds/mailsystem.js';
 import { parseQuantity } from '../crds/quantity.js';
 import type { MailSystemContext } from './context.js';
-import { directoryHosts, directoryLeader, names, serviceHost } from './names.js';
+import { directoryHosts, directoryLeader, image, names, serviceHost } from './names.js';
 import type { TemplateValues } from './template.js';
 
 /** Port of the pooler in front of every directory member. */
@@ -27,11 +27,20 @@ export function templateValues(context: MailSystemContext): TemplateValues {
     DATABASE_STRICT: String(spec.database.members > 1),
     MX_INTERNAL_HOST: serviceHost(context, n.mxInternal),
     EGRESS_HOST: serviceHost(context, n.egress),
+    FORWARD_HOST: serviceHost(context, n.forward),
+    COURIER_HOST: serviceHost(context, n.courier),
     REDIS_HOST: serviceHost(context, n.redis),
     MESSAGE_SIZE_LIMIT: String(parseQuantity(spec.limits.messageSize)),
     REJECT_SCORE: String(spec.filter.rejectAbove),
     TAG_SCORE: String(spec.filter.tagAbove),
     GREYLIST_SCORE: String(spec.filter.greylistAbove),
+    SENDING_USER_HOUR: String(spec.limits.sending.userHour),
+    SENDING_USER_DAY: String(spec.limits.sending.userDay),
+    SENDING_DOMAIN_HOUR: String(spec.limits.sending.domainHour ?? 0),
+    LDAP: JSON.stringify(spec.ldap ?? null),
+    WEBHOOK_ALLOW_HOSTS: spec.webhooks.allowHosts.join(','),
+    POSTHORN_IMAGE: image(context, 'posthorn'),
+    IMAGE_PULL_POLICY: spec.images.pullPolicy ?? context.images.pullPolicy,
     RESOLVER_CONFIG: resolverConfig(spec.resolver),
   };
 }

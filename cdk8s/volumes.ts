@@ -34,6 +34,27 @@ export function externalDatabaseVolume(system: System): V1Volume {
   return { name: 'external', secret: { secretName, defaultMode: SECRET_MODE } };
 }
 
+/**
+ * What the LDAP server is asked with, at `/ldap`: `username` and `password` from the one Secret, `ca.crt` from the other.
+ * None when `spec.ldap` names neither. A missing Secret holds back no pod: log-ins by LDAP fail until it is there.
+ */
+export function ldapVolumes(system: System): V1Volume[] {
+  const { bindSecretRef, caSecretRef } = system.spec.ldap ?? {};
+  const keys = (name: string, items: { key: string; path: string }[]) => ({ secret: { name, items, optional: true } });
+  const sources = [
+    ...(bindSecretRef
+      ? [
+          keys(
+            bindSecretRef.name,
+            ['username', 'password'].map((key) => ({ key, path: key })),
+          ),
+        ]
+      : []),
+    ...(caSecretRef ? [keys(caSecretRef.name, [{ key: caSecretRef.key, path: 'ca.crt' }])] : []),
+  ];
+  return sources.length === 0 ? [] : [{ name: 'ldap', projected: { defaultMode: SECRET_MODE, sources } }];
+}
+
 /** Fingerprints of the internal SMTP clients, at `/peers`. */
 export function peersVolume(system: System): V1Volume {
   return { name: 'peers', configMap: { name: system.names.peers } };
@@ -46,6 +67,7 @@ export function storePasswordVolume(system: System): V1Volume {
 
 export const TLS: Mount = { volume: 'tls', path: '/tls', readOnly: true };
 export const TLS_PUBLIC: Mount = { volume: 'tls-public', path: '/tls-public', readOnly: true };
+export const LDAP: Mount = { volume: 'ldap', path: '/ldap', readOnly: true };
 export const PEERS: Mount = { volume: 'peers', path: '/peers', readOnly: true };
 export const STORE_PASSWORD: Mount = { volume: 'secret', path: '/secret', readOnly: true };
 export const SASL: Mount = { volume: 'sasl', path: '/run/sasl' };

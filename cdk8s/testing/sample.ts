@@ -11,6 +11,8 @@ export const FULL_SPEC: MailSystemResolved = resolveMailSystem({
   mx: { replicas: 2 },
   submission: { replicas: 3 },
   egress: { replicas: 2 },
+  forward: { replicas: 2 },
+  courier: { replicas: 2 },
   proxy: { replicas: 3 },
   queue: { size: '4Gi', storageClassName: 'replicated' },
   store: {
@@ -32,7 +34,14 @@ export const FULL_SPEC: MailSystemResolved = resolveMailSystem({
   tls: { secretRef: { name: 'mx-example-com' } },
   exposure: { type: 'NodePort' },
   images: { prefix: 'registry.example.com/posthorn', tag: '1.2.3', pullPolicy: 'Always' },
-  limits: { messageSize: '25M' },
+  limits: { messageSize: '25M', sending: { userHour: 50, userDay: 200, domainHour: 1000 } },
+  ldap: {
+    url: 'ldap://ldap.example.com',
+    baseDN: 'ou=users,dc=example,dc=com',
+    bindSecretRef: { name: 'ldap-bind' },
+    caSecretRef: { name: 'ldap-ca', key: 'ca.pem' },
+  },
+  webhooks: { allowHosts: ['bridgedb.bots.svc', 'rt.bots.svc'] },
   deletionPolicy: 'Delete',
 });
 

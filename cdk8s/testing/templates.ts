@@ -10,15 +10,23 @@ export const FIXTURE_TEMPLATES: Templates = {
     mx: { 'main.cf': 'hosts = @DIRECTORY_HOSTS@\n' },
     submission: { 'main.cf': 'hosts = @DIRECTORY_HOSTS@\nrelayhost = @EGRESS_HOST@\n' },
     egress: { 'main.cf': 'size = @MESSAGE_SIZE_LIMIT@\n' },
+    forward: { 'main.cf': 'relayhost = @EGRESS_HOST@\ncourier = @COURIER_HOST@\n' },
   },
   rspamd: {
     filter: { 'actions.conf': 'reject = @REJECT_SCORE@;\ngreylist = @GREYLIST_SCORE@;\n' },
+    outbound: { 'rspamd.conf': '# outbound\n' },
     signer: { 'dkim.conf': 'system = "@SYSTEM@";\n' },
   },
   unbound: { resolver: { 'unbound.conf': 'dns = @CLUSTER_DNS@\n@RESOLVER_CONFIG@\n' } },
   tunnel: {
+    common: { 'resolvers.cfg': 'nameserver cluster @CLUSTER_DNS@:53\n' },
     redis: { 'haproxy.cfg': 'server redis @REDIS_HOST@:6379\n' },
+    mx: { 'haproxy.cfg': 'server redis @REDIS_HOST@:6379\n' },
     store: { 'haproxy.cfg': '# shard @SHARD@\n' },
+  },
+  posthorn: {
+    gatekeeper: { 'gatekeeper.yaml': 'role: @ROLE@\nldap: @LDAP@\n' },
+    courier: { 'courier.yaml': 'allowHosts: @WEBHOOK_ALLOW_HOSTS@\n' },
   },
   dovecot: {
     common: { 'common.conf': 'hosts = @DIRECTORY_HOSTS@\n' },
