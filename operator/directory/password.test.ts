@@ -1,6 +1,15 @@
+import { createHash } from 'node:crypto';
 import { verify } from '@node-rs/argon2';
 import { describe, expect, it } from 'vitest';
-import { limiter, PasswordUnusable, passwordSource, preparePassword, readPassword } from './password.js';
+import {
+  limiter,
+  looksGenerated,
+  PasswordUnusable,
+  passwordSource,
+  prepareAppPassword,
+  preparePassword,
+  readPassword,
+} from './password.js';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -19,6 +28,8 @@ describe('readPassword', () => {
     ['{not a scheme}x', '{not a scheme}x'],
     ['pässwörd 🔑', 'pässwörd 🔑'],
     ['x'.repeat(512), 'x'.repeat(512)],
+    ['$2y$10$ is short', '$2y$10$ is short'],
+    ['$ecret$ecret$ecret$ecret$ecret', '$ecret$ecret$ecret$ecret$ecret'],
   ])('%j is the password %j', (value, plain) => {
     expect(readPassword(bytes(value))).toEqual({ plain });
   });
@@ -28,6 +39,10 @@ describe('readPassword', () => {
     [`{argon2id}${ARGON}`, `{ARGON2ID}${ARGON}`],
     [`{SHA512-CRYPT}${SHA512}`, `{SHA512-CRYPT}${SHA512}`],
     [`{BLF-CRYPT}${BLF}`, `{BLF-CRYPT}${BLF}`],
+    [BLF, `{BLF-CRYPT}${BLF}`],
+    [`${BLF.replace('2y', '2b')}\n`, `{BLF-CRYPT}${BLF.replace('2y', '2b')}`],
+    [SHA512, `{SHA512-CRYPT}${SHA512}`],
+    [ARGON, `{ARGON2ID}${ARGON}`],
   ])('%s is taken over', (value, hashed) => {
     expect(readPassword(bytes(value))).toEqual({ hashed });
   });
@@ -49,6 +64,10 @@ describe('readPassword', () => {
     [`{BLF-CRYPT}${BLF.replace('$10$', '$31$')}`, /too costly/],
     [`{SHA512-CRYPT}${SHA512.replace('$6$', '$6$rounds=1000$')}`, /too weak/],
     [`{SHA512-CRYPT}${SHA512}' OR 1=1`, /not such a hash/],
+    [`$2y$10$${'a'.repeat(52)}`, /not such a hash/],
+    [BLF.replace('$10$', '$31$'), /too costly/],
+    [`$1$saltsalt$${'a'.repeat(22)}`, /not accepted/],
+    [`$y$j9T$salt$${'a'.repeat(43)}`, /not accepted/],
   ])('%j is refused', (value, message) => {
     expect(() => readPassword(bytes(value))).toThrow(message);
     expect(() => readPassword(bytes(value))).toThrow(PasswordUnusable);
@@ -98,4 +117,33 @@ it('passwordSource differs for each version and key', () => {
     passwordSource({ ...secret, uid: 'v' }),
   ];
   expect(new Set(sources).size).toBe(4);
+});
+
+describe('prepareAppPassword', () => {
+  it('hashes what was generated with a salt, fast; Dovecot finds the salt behind the digest', async () => {
+    const password = 'Zm9vYmFy0123456789/+abcdefgh';
+    const hash = await prepareAppPassword(bytes(password));
+    const data = Buffer.from(hash.slice('{SSHA512}'.length), 'base64');
+    const again = createHash('sha512').update(password).update(data.subarray(64)).digest();
+    expect(hash).toMatch(/^\{SSHA512\}/);
+    expect(data.subarray(64)).toHaveLength(16);
+    expect(data.subarray(0, 64).equals(again)).toBe(true);
+    expect(await prepareAppPassword(bytes(password))).not.toBe(hash);
+  });
+
+  it.each([
+    'secret',
+    'correct horse battery staple 123',
+    'CorrectHorseBatteryStaple12',
+    '111111111111111111111111',
+    'abc123abc123abc123abc123',
+  ])('takes its time with %s', async (password) => {
+    expect(looksGenerated(password)).toBe(false);
+    expect(await prepareAppPassword(bytes(password))).toMatch(/^\{ARGON2ID\}/);
+  });
+
+  it('takes hashes over, and refuses what preparePassword refuses', async () => {
+    expect(await prepareAppPassword(bytes(BLF))).toBe(`{BLF-CRYPT}${BLF}`);
+    await expect(prepareAppPassword(bytes('{SSHA512}x'))).rejects.toThrow(/not accepted/);
+  });
 });

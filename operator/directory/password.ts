@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { hash } from '@node-rs/argon2';
 
 /** `Algorithm.Argon2id`, which is a const enum and cannot be imported by modules that are compiled one by one. */
@@ -56,16 +56,47 @@ function within(digits: string | undefined, min: number, max: number): boolean {
   return digits !== undefined && Number(digits) >= min && Number(digits) <= max;
 }
 
+/** How crypt(5) and the Argon2 reference implementation begin their hashes, and what Dovecot calls them. */
+const BARE: Readonly<Record<string, keyof typeof ACCEPTED | undefined>> = {
+  '2a': 'BLF-CRYPT',
+  '2b': 'BLF-CRYPT',
+  '2y': 'BLF-CRYPT',
+  '5': 'SHA256-CRYPT',
+  '6': 'SHA512-CRYPT',
+  argon2i: 'ARGON2I',
+  argon2id: 'ARGON2ID',
+  '1': undefined,
+  '7': undefined,
+  y: undefined,
+  gy: undefined,
+  argon2d: undefined,
+};
+
+/** A password could begin so too, but then it isn't that long. */
+const BARE_PATTERN = /^\$([a-z0-9]{1,8})\$.{20}/;
+
 /**
  * What a Secret's value means: a hash to take over, or a password to hash.
  *
- * One line break at the end is dropped: files end with one. A value that begins like `{SCHEME}` is a hash.
+ * One line break at the end is dropped: files end with one. A value that begins like `{SCHEME}`, or like a hash of crypt(5)
+ * such as `$2y$10$…`, is a hash.
  * @throws PasswordUnusable
  */
 export function readPassword(value: string | Uint8Array): { readonly hashed: string } | { readonly plain: string } {
   const text = (typeof value === 'string' ? value : decode(value)).replace(/\r?\n$/, '');
   const scheme = /^\{([A-Za-z0-9.-]+)\}/.exec(text)?.[1];
-  return scheme === undefined ? { plain: checkPlain(text) } : { hashed: checkHash(text, scheme) };
+  if (scheme !== undefined) return { hashed: checkHash(text, scheme) };
+  const bare = BARE_PATTERN.exec(text)?.[1];
+  return bare !== undefined && bare in BARE ? { hashed: checkBare(text, bare) } : { plain: checkPlain(text) };
+}
+
+function checkBare(text: string, id: string): string {
+  const scheme = BARE[id];
+  if (scheme !== undefined) return checkHash(`{${scheme}}${text}`, scheme);
+  const known = Object.keys(ACCEPTED).join(', ');
+  throw new PasswordUnusable(
+    `The value begins like a hash of crypt(5), $${id}$…, of a kind that is not accepted. Give the password itself, or one of: ${known}.`,
+  );
 }
 
 function decode(value: Uint8Array): string {
@@ -118,6 +149,31 @@ const limited = limiter(CONCURRENCY);
 export async function preparePassword(value: string | Uint8Array): Promise<string> {
   const password = readPassword(value);
   return 'hashed' in password ? password.hashed : limited(() => hashPassword(password.plain));
+}
+
+/**
+ * The same for an app password. One that looks generated can't be guessed, so a fast salted hash is enough; and it has to
+ * be fast, since a login is compared with one hash after the other.
+ *
+ * @throws PasswordUnusable
+ */
+export async function prepareAppPassword(value: string | Uint8Array): Promise<string> {
+  const password = readPassword(value);
+  if ('hashed' in password) return password.hashed;
+  return looksGenerated(password.plain) ? fastHash(password.plain) : limited(() => hashPassword(password.plain));
+}
+
+/** Long, without blanks, with digits in it and of many different characters: no words that people put together. */
+export function looksGenerated(plain: string): boolean {
+  const digits = plain.match(/[0-9]/g)?.length ?? 0;
+  return /^[A-Za-z0-9+/=_.~-]{24,}$/.test(plain) && digits >= 3 && new Set(plain).size >= 10;
+}
+
+/** Dovecot's SSHA512: the digest of password and salt, then the salt. */
+function fastHash(plain: string): string {
+  const salt = randomBytes(16);
+  const digest = createHash('sha512').update(plain).update(salt).digest();
+  return `{SSHA512}${Buffer.concat([digest, salt]).toString('base64')}`;
 }
 
 /** `{ARGON2ID}…` of a password, with a new salt. */
