@@ -1,0 +1,328 @@
+import { randomInt } from 'node:crypto';
+import fc from 'fast-check';
+import { simpleParser } from 'mailparser';
+import { createTransport } from 'nodemailer';
+import { describe, expect, it } from 'vitest';
+import { readClaims } from './claims.js';
+import { addressesOf, domainsShown, judgeClaims } from './judge.js';
+import { AuthorProblem } from './problem.js';
+
+/** alice is logged in. victim@example.org is somebody else here; gmail.example is not ours. */
+const OWN = new Set(['alice@example.org', 'director@example.org', 'alice+list@example.org']);
+const HOSTED = new Set(['example.org', 'example.net']);
+
+/** The kind of what is wrong; undefined when the message may go. */
+function verdict(raw: string): string | undefined {
+  try {
+    const claims = readClaims(raw);
+    judgeClaims(claims, { own: OWN, hosted: HOSTED });
+    return undefined;
+  } catch (error) {
+    if (error instanceof AuthorProblem) return error.kind;
+    throw error;
+  }
+}
+
+const encoded = (text: string, charset = 'utf-8') => `=?${charset}?B?${Buffer.from(text).toString('base64')}?=`;
+const from = (body: string) =>
+  `Subject: x\r\nFrom:${body.startsWith('\r') ? '' : ' '}${body}\r\nTo: x@gmail.example\r\n`;
+const GOOD = 'From: Alice <alice@example.org>\r\n';
+
+/** docs/reference/refusals.md lists the same by name: a test below compares. */
+const FORGERIES: Record<string, readonly [raw: string, kind: string]> = {
+  "another person's address": [from('victim@example.org'), 'not-yours'],
+  "another person's address with one's own name": [from('Alice <victim@example.org>'), 'not-yours'],
+  'an address of a domain that is not ours': [from('Alice <alice@gmail.example>'), 'not-yours'],
+  "one's own name in a subdomain": [from('alice@mail.example.org'), 'not-yours'],
+  'no From at all': ['Subject: x\r\nTo: x@gmail.example\r\n', 'no-from'],
+  'an empty From': [from(''), 'empty'],
+  'an empty address': [from('Alice <>'), 'empty'],
+  'two From fields': [`${GOOD}From: victim@example.org\r\n`, 'repeated'],
+  'two From fields, the same twice': [GOOD + GOOD, 'repeated'],
+  'two From fields in different case': [`${GOOD}fRoM: victim@example.org\r\n`, 'repeated'],
+  'two addresses in From': [from('alice@example.org, victim@example.org'), 'several'],
+  'an empty element beside the address': [from('alice@example.org,'), 'several'],
+  'a second address after the first': [from('<alice@example.org> <victim@example.org>'), 'several'],
+  'an address inside the brackets of another': [from('<victim@example.org<alice@example.org>>'), 'several'],
+  'text after the address': [from('<alice@example.org> victim'), 'after-address'],
+  'a group': [from('Board: victim@example.org, alice@example.org;'), 'group'],
+  'an empty group': [from('Board:;'), 'group'],
+  'a comment that holds an address': [from('alice@example.org (victim@example.org)'), 'comment'],
+  'a comment inside the address': [from('alice(@example.org> )@example.org'), 'comment'],
+  'a nested comment': [from('(a (victim@example.org) b) <alice@example.org>'), 'comment'],
+  'a source route': [from('<@example.org:victim@example.org>'), 'group'],
+  'an address without quotes as name': [from('victim@example.org <alice@example.org>'), 'address-as-name'],
+  "another's address, quoted, as name": [from('"victim@example.org" <alice@example.org>'), 'name-shows-other'],
+  "another's address in the name, in another domain of ours": [
+    from('"Board board@example.net" <alice@example.org>'),
+    'name-shows-other',
+  ],
+  "another's address hidden in an encoded name": [
+    from(`${encoded('victim@example.org')} <alice@example.org>`),
+    'name-shows-other',
+  ],
+  "another's address in an encoded name that is in quotes": [
+    from(`"${encoded('<victim@example.org>')}" <alice@example.org>`),
+    'name-shows-other',
+  ],
+  "another's address, split over two encoded words": [
+    from(`${encoded('victim@exam')} ${encoded('ple.org')} <alice@example.org>`),
+    'name-shows-other',
+  ],
+  "another's address in fullwidth letters": [
+    from(`${encoded('ｖｉｃｔｉｍ＠ｅｘａｍｐｌｅ．ｏｒｇ')} <alice@example.org>`),
+    'name-shows-other',
+  ],
+  "another's address with invisible characters in it": [
+    from(`${encoded('vic\u200btim\u2060@\u00adexample.org')} <alice@example.org>`),
+    'name-shows-other',
+  ],
+  "another's address with spaces around the @": [
+    from('"victim @ example.org" <alice@example.org>'),
+    'name-shows-other',
+  ],
+  'a line break in an encoded name': [
+    from(`${encoded('Alice\r\nFrom: victim@example.org')} <alice@example.org>`),
+    'hidden-characters',
+  ],
+  'an override of direction in an encoded name': [
+    from(`${encoded('\u202egro.elpmaxe\u202c')} <alice@example.org>`),
+    'hidden-characters',
+  ],
+  'an encoded name in UTF-7': [from('=?utf-7?Q?+AHYAaQBj-?= <alice@example.org>'), 'encoded-word'],
+  'an encoded name of an unknown charset': [from('=?x-victim?Q?a?= <alice@example.org>'), 'encoded-word'],
+  'an encoded name that is no text in its charset': [from('=?utf-8?Q?=FF=FE?= <alice@example.org>'), 'encoded-word'],
+  'a name that is encoded twice': [
+    from(`${encoded(encoded('victim@example.org'))} <alice@example.org>`),
+    'encoded-word',
+  ],
+  'an encoded word that does not end': [from('=?utf-8?Q?victim=40example.org <alice@example.org>'), 'encoded-word'],
+  'an encoded address': [from('=?utf-8?Q?victim=40example.org?='), 'no-domain'],
+  'an encoded local part': [from('=?utf-8?Q?victim?=@example.org'), 'encoded-address'],
+  'a quoted local part': [from('"victim"@example.org'), 'quoted-local-part'],
+  'white space inside the address': [from('<victim @example.org>'), 'space-in-address'],
+  'an address folded over two lines': [from('<victim@\r\n example.org>'), 'space-in-address'],
+  'a space before the colon': [`From : victim@example.org\r\n${GOOD}`, 'space-before-colon'],
+  'a tab before the colon': [`From\t: victim@example.org\r\n${GOOD}`, 'space-before-colon'],
+  'a field folded before its colon': [`From\r\n : victim@example.org\r\n${GOOD}`, 'not-a-field'],
+  'an envelope line of a mailbox file': [`From victim@example.org Mon Jan 1\r\n${GOOD}`, 'not-a-field'],
+  'a field name with a character outside ASCII': [`From\u200b: victim@example.org\r\n${GOOD}`, 'not-a-field'],
+  'a header that begins with a folded line': [` From: victim@example.org\r\n${GOOD}`, 'fold-first'],
+  'a From that is folded onto an empty line': [from('\r\n \r\n victim@example.org'), 'blank-fold'],
+  'an empty line before a second From': [`${GOOD}\r\nFrom: victim@example.org\r\n`, 'empty-line'],
+  'a NUL character': [from('alice@example.org\0, victim@example.org'), 'nul'],
+  'a bare carriage return before a second From': [`Subject: x\rFrom: victim@example.org\r\n${GOOD}`, 'bare-cr'],
+  'a bare carriage return inside From': [from('victim@example.org\r <alice@example.org>'), 'bare-cr'],
+  'a control character in From': [from('victim@example.org\x08 <alice@example.org>'), 'control'],
+  'characters outside ASCII in From': [from('Ålice <alice@example.org>'), 'non-ascii'],
+  'a Cyrillic letter in the address': [from('<alicе@example.org>'), 'non-ascii'],
+  'an internationalised domain that looks like ours': [from('alice@xn--exmple-cua.org'), 'not-yours'],
+  'a dot at the end of the local part': [from('alice.@example.org'), 'dots'],
+  'two dots in the local part': [from('alice..b@example.org'), 'dots'],
+  'a dot at the end of the domain': [from('alice@example.org.'), 'domain'],
+  'an address literal': [from('victim@[192.0.2.1]'), 'domain-literal'],
+  'an address without a domain': [from('Alice <victim>'), 'no-domain'],
+  'two @ in the address': [from('<victim@example.org@example.org>'), 'several'],
+  'a quote that is not closed': [from('"Alice <alice@example.org>'), 'open-quote'],
+  'a quote that is closed by an escaped quote': [from('"Alice\\" <victim@example.org>'), 'open-quote'],
+  'a backslash outside quotes': [from('victim\\@example.org <alice@example.org>'), 'backslash'],
+  'a bracket that is not opened': [from('alice@example.org>'), 'syntax'],
+  "another person's Sender": [`${GOOD}Sender: victim@example.org\r\n`, 'not-yours'],
+  'two Sender fields': [`${GOOD}Sender: alice@example.org\r\nSender: victim@example.org\r\n`, 'repeated'],
+  'two addresses in Sender': [`${GOOD}Sender: alice@example.org, victim@example.org\r\n`, 'several'],
+  "another's address in the name of Sender": [
+    `${GOOD}Sender: "victim@example.org" <alice@example.org>\r\n`,
+    'name-shows-other',
+  ],
+  "another person's Resent-From": [`${GOOD}Resent-From: victim@example.org\r\n`, 'not-yours'],
+  "another person's Resent-From after one's own": [
+    `Resent-From: alice@example.org\r\nResent-From: victim@example.org\r\n${GOOD}`,
+    'not-yours',
+  ],
+  "another person's Resent-Sender": [`${GOOD}Resent-Sender: victim@example.org\r\n`, 'not-yours'],
+  'two addresses in Resent-From': [`${GOOD}Resent-From: alice@example.org, victim@example.org\r\n`, 'several'],
+  'resending what another person wrote': [
+    'Resent-From: alice@example.org\r\nFrom: victim@example.org\r\n',
+    'not-yours',
+  ],
+  'more addresses in the name than a name needs': [
+    from('"a@a.example b@b.example c@c.example d@d.example e@e.example" <alice@example.org>'),
+    'addresses-in-name',
+  ],
+  'a name that is far too long': [from(`"${'x'.repeat(3000)}" <alice@example.org>`), 'long-field'],
+  'a header that is far too long': [`X: ${'x'.repeat(300_000)}\r\n${GOOD}`, 'too-long'],
+};
+
+describe('forgeries', () => {
+  it.each(Object.entries(FORGERIES))('%s', (_name, [raw, kind]) => {
+    expect(verdict(raw)).toBe(kind);
+  });
+
+  it('are told what to do, in what fits into an SMTP reply', () => {
+    for (const [raw] of Object.values(FORGERIES)) {
+      expect(() => judgeClaims(readClaims(raw), { own: OWN, hosted: HOSTED })).toThrow(/^[\x20-\x7e]{10,350}; ?[a-z]/i);
+    }
+  });
+});
+
+/** As the programs write them: copied from their sources and from messages. */
+const CLIENTS: Record<string, string> = {
+  'Thunderbird, plain': from('Alice Example <alice@example.org>'),
+  'Thunderbird, UTF-8': from('=?UTF-8?B?QWxpY2UgTcO8bGxlcg==?= <alice@example.org>'),
+  'Thunderbird, a name with a dot': from('"Alice B. Example" <alice@example.org>'),
+  'Apple Mail': from('Alice Example <alice@example.org>').replace(
+    'Subject: x',
+    'Content-Type: text/plain;\r\n\tcharset=us-ascii',
+  ),
+  'Apple Mail, UTF-8': from('=?utf-8?Q?Alice_M=C3=BCller?= <alice@example.org>'),
+  'Outlook, folded': from('"Example, Alice" <alice@example.org>').replace('From: ', 'From: \r\n\t'),
+  'Outlook, encoded in quotes': from('"=?iso-8859-1?Q?M=FCller=2C_Alice?=" <alice@example.org>'),
+  'Outlook, Japanese': from('=?iso-2022-jp?B?GyRCOzNFRBsoQiBBbGljZQ==?= <alice@example.org>'),
+  'Gmail, sending as an alias, with Sender': `${from('Director <director@example.org>')}Sender: alice@example.org\r\n`,
+  'Gmail, encoded': from('=?UTF-8?Q?Alice_M=C3=BCller?= <alice@example.org>'),
+  mutt: from('Alice Example <alice@example.org>'),
+  'mutt, the address alone': from('alice@example.org'),
+  'mutt, resent by the author': `Resent-From: Alice <alice@example.org>\r\nResent-To: x@gmail.example\r\n${GOOD}`,
+  'a plus address': from('Alice <alice+list@example.org>'),
+  'capital letters': from('Alice <Alice@Example.ORG>'),
+  'a name with dots, unquoted': from('Alice B. Example Inc. <alice@example.org>'),
+  'the same address as name': from('"alice@example.org" <alice@example.org>'),
+  "an address of one's own as name": from('"director@example.org" <alice@example.org>'),
+  "somebody else's address elsewhere in the name": from('"bob@customer.example via support" <alice@example.org>'),
+  'lines broken by LF alone, as a milter passes folded fields': from('Alice\n <alice@example.org>'),
+  'an apostrophe and a hyphen': from("Alice O'Neil-Smith <alice@example.org>"),
+  'an escaped quote in a quoted name': from('"Alice \\"Ally\\" Example" <alice@example.org>'),
+  'a character split between two encoded words': from('=?utf-8?B?TcM=?= =?utf-8?B?vGxsZXI=?= <alice@example.org>'),
+  'no space before the bracket': from('Alice<alice@example.org>'),
+  'the empty line at the end': `${GOOD}\r\n`,
+};
+
+describe('what ordinary clients send', () => {
+  it.each(Object.entries(CLIENTS))('%s', (_name, raw) => {
+    expect(verdict(raw)).toBeUndefined();
+  });
+
+  it('nodemailer, with any name', async () => {
+    const transport = createTransport({ streamTransport: true, buffer: true });
+    const name = fc
+      .string({ unit: 'grapheme', minLength: 1, maxLength: 60 })
+      .filter((text) => !/[\p{Cc}\p{Cf}\p{Co}\p{Cn}@=]/u.test(text));
+    await fc.assert(
+      fc.asyncProperty(name, async (text) => {
+        const { message } = await transport.sendMail({
+          from: { name: text, address: 'alice@example.org' },
+          to: 'x@gmail.example',
+        });
+        const raw = message.toString().split('\r\n\r\n')[0] ?? '';
+        expect(verdict(raw)).toBeUndefined();
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('claims', () => {
+  it('name all that the directory must be asked', () => {
+    const claims = readClaims(from('"Bob bob@EXAMPLE.net" <alice@example.org>'));
+    expect(addressesOf(claims)).toEqual(['alice@example.org', 'bob@example.net']);
+    expect(domainsShown(claims)).toEqual(['example.net']);
+  });
+});
+
+/** Pieces from which forgeries are made, by chance. */
+const PIECES = [
+  'From:',
+  'from: ',
+  'Sender: ',
+  'Resent-From:',
+  'From :',
+  'To: ',
+  'X: ',
+  '\r\n',
+  '\n',
+  '\r',
+  '\r\n ',
+  '\r\n\t',
+  ' ',
+  '\t',
+  '\0',
+  'alice@example.org',
+  'victim@example.org',
+  'Alice',
+  '<',
+  '>',
+  '(',
+  ')',
+  '"',
+  '\\',
+  ',',
+  ';',
+  ':',
+  '@',
+  '.',
+  '=?utf-8?Q?',
+  '=?utf-8?B?',
+  '?=',
+  '=40',
+  'victim=40example.org',
+  encoded('victim@example.org'),
+  '<alice@example.org>',
+  'é',
+  '\u202e',
+];
+
+const mess = fc.array(fc.constantFrom(...PIECES), { maxLength: 14 }).map((pieces) => pieces.join(''));
+const nearlyGood = fc.tuple(mess, mess).map(([before, after]) => `From: ${before}<alice@example.org>${after}\r\n`);
+
+describe('whatever is written', () => {
+  it('is refused or accepted, never an error', () => {
+    fc.assert(
+      fc.property(fc.oneof(mess, nearlyGood, fc.string()), (raw) => void verdict(raw)),
+      { numRuns: 20_000 },
+    );
+  });
+
+  it("passes only if every @ in its author fields belongs to the login's addresses, encoded or not", () => {
+    let passed = 0;
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          mess.map((raw) => `From:${raw}\r\n`),
+          nearlyGood,
+        ),
+        (raw) => {
+          if (verdict(raw) !== undefined) return;
+          passed += 1;
+          for (const line of raw.split(/\r?\n(?![ \t])/).filter((line) => /^(resent-)?(from|sender)/i.test(line))) {
+            expect(liberal(line).match(/victim/)).toBeNull();
+            expect(liberal(line).match(/alice@example\.org/g)?.length).toBeGreaterThan(0);
+          }
+        },
+      ),
+      { numRuns: 30_000, seed: randomInt(2 ** 31) },
+    );
+    expect(passed).toBeGreaterThan(50);
+  });
+
+  it('passes only if another reader sees the same single author', async () => {
+    let passed = 0;
+    await fc.assert(
+      fc.asyncProperty(nearlyGood, async (raw) => {
+        if (verdict(raw) !== undefined) return;
+        passed += 1;
+        const { from: seen } = await simpleParser(`${raw}\r\nbody`);
+        expect(seen?.value.map(({ address }) => address)).toEqual(['alice@example.org']);
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(passed).toBeGreaterThan(10);
+  });
+});
+
+/** As a careless reader sees a line: everything decoded, wherever it stands. */
+function liberal(line: string): string {
+  return line
+    .replace(/\?=\s+=\?/g, '?==?')
+    .replace(/=\?utf-8\?B\?([^?]*)\?=/gi, (_, text: string) => Buffer.from(text, 'base64').toString())
+    .replace(/=\?utf-8\?Q\?([^?]*)\?=/gi, (_, text: string) => text.replaceAll('=40', '@'));
+}
