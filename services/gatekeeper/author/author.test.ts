@@ -96,6 +96,14 @@ const FORGERIES: Record<string, readonly [raw: string, kind: string]> = {
     from(`${encoded(encoded('victim@example.org'))} <alice@example.org>`),
     'encoded-word',
   ],
+  'text that touches an encoded word': [
+    from(`${encoded('victim@example.org')}Alice <alice@example.org>`),
+    'encoded-word',
+  ],
+  "another's address in the name, before an underscore": [
+    from('"victim@example.org_" <alice@example.org>'),
+    'name-shows-other',
+  ],
   'an encoded word that does not end': [from('=?utf-8?Q?victim=40example.org <alice@example.org>'), 'encoded-word'],
   'an encoded address': [from('=?utf-8?Q?victim=40example.org?='), 'no-domain'],
   'an encoded local part': [from('=?utf-8?Q?victim?=@example.org'), 'encoded-address'],
@@ -206,7 +214,7 @@ describe('what ordinary clients send', () => {
     const transport = createTransport({ streamTransport: true, buffer: true });
     const name = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 60 })
-      .filter((text) => !/[\p{Cc}\p{Cf}\p{Co}\p{Cn}@=]/u.test(text));
+      .filter((text) => !/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}@=]/u.test(text));
     await fc.assert(
       fc.asyncProperty(name, async (text) => {
         const { message } = await transport.sendMail({
@@ -294,7 +302,7 @@ describe('whatever is written', () => {
           if (verdict(raw) !== undefined) return;
           passed += 1;
           for (const line of raw.split(/\r?\n(?![ \t])/).filter((line) => /^(resent-)?(from|sender)/i.test(line))) {
-            expect(liberal(line).match(/victim/)).toBeNull();
+            expect(liberal(line).match(/victim@/)).toBeNull();
             expect(liberal(line).match(/alice@example\.org/g)?.length).toBeGreaterThan(0);
           }
         },

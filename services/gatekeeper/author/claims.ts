@@ -76,7 +76,7 @@ function addressOf(word: string): string[] {
   const parts = word.split('@');
   return parts.slice(1).flatMap((domain, before) => {
     const local = parts[before] ?? '';
-    const ascii = domainToASCII(domain.replace(/[.!?\u3002]+$/u, ''));
+    const ascii = domainToASCII(domain.replace(/[^\p{L}\p{N}]+$/u, ''));
     return ascii === '' || local === '' ? [] : [`${local}@${ascii}`];
   });
 }

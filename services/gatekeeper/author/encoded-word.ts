@@ -39,6 +39,8 @@ function split(phrase: string): Part[] {
   const parts: Part[] = [];
   const plain = (from: number, to?: number): void => {
     const slice = text.slice(from, to);
+    // White space must stand around an encoded word (RFC 2047, 5): without it, some readers decode and others don't.
+    if ((from > 0 && /^\S/.test(slice)) || (to !== undefined && /\S$/.test(slice))) unreadable();
     if (slice !== '') parts.push({ charset: undefined, octets: Buffer.from(slice) });
   };
   let end = 0;
