@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const CONFIG = join(import.meta.dirname, 'config');
-const ROLES = ['mx', 'submission', 'egress'] as const;
+const ROLES = ['mx', 'submission', 'egress', 'forward'] as const;
 
 const read = (folder: string, file: string): string => readFileSync(join(CONFIG, folder, file), 'utf8');
 const withoutComments = (text: string): string =>
@@ -87,19 +87,65 @@ describe.each(ROLES)('%s', (role) => {
   });
 });
 
-it('internal listeners want a certificate of our authority that is listed', () => {
-  const mx = masterOf('mx')
+const serviceOf = (role: string, name: string): string =>
+  masterOf(role)
     .split(/\n(?=\S)/)
-    .find((service) => service.startsWith('10025'));
+    .find((service) => new RegExp(`^${name}\\s`).test(service)) ?? '';
+
+it('internal listeners want a certificate of our authority that is listed', () => {
+  const mx = serviceOf('mx', '10025');
   expect(mx).toMatch(/-o smtpd_tls_security_level=encrypt\n/);
   expect(mx).toMatch(/-o smtpd_tls_req_ccert=yes\n/);
   expect(mx).toMatch(/-o smtpd_client_restrictions=\$internal_client_restrictions\n/);
   expect(new Map(mainOf('mx')).get('internal_client_restrictions')).toBe('permit_tls_clientcerts, defer');
-  const egress = new Map(mainOf('egress'));
-  expect(egress.get('smtpd_tls_security_level')).toBe('encrypt');
-  expect(egress.get('smtpd_tls_req_ccert')).toBe('yes');
-  expect(egress.get('smtpd_client_restrictions')).toBe('permit_tls_clientcerts, defer');
-  expect(egress.get('smtpd_relay_restrictions')).toBe('permit_tls_clientcerts, defer');
+  for (const role of ['egress', 'forward']) {
+    const main = new Map(mainOf(role));
+    expect(main.get('smtpd_tls_security_level')).toBe('encrypt');
+    expect(main.get('smtpd_tls_req_ccert')).toBe('yes');
+    expect(main.get('smtpd_client_restrictions')).toBe('permit_tls_clientcerts, defer');
+    expect(main.get('smtpd_relay_restrictions')).toBe('permit_tls_clientcerts, defer');
+    expect(masterOf(role)).not.toMatch(
+      /smtpd_(tls_security_level|tls_req_ccert|client_restrictions|relay_restrictions)/,
+    );
+  }
+});
+
+it('port 25 takes a recipient by the gatekeeper’s word only', () => {
+  const main = new Map(mainOf('mx'));
+  expect(main.get('smtpd_relay_restrictions')).toBe('check_policy_service inet:127.0.0.1:10040 defer');
+  expect(main.get('smtpd_policy_service_default_action')).toMatch(/^450 /);
+  expect(serviceOf('mx', 'smtp')).not.toMatch(/_restrictions|policy_service/);
+});
+
+it('what the forward role hands to egress comes in on a port of its own, which nobody else may use', () => {
+  expect(new Map(mainOf('forward')).get('relayhost')).toBe('[@EGRESS_HOST@]:10026');
+  const port = serviceOf('egress', '10026');
+  expect(port).toMatch(/-o relay_clientcerts=texthash:\/run\/posthorn\/forward_clientcerts\n/);
+  expect(port).toMatch(/-o milter_macro_daemon_name=forward(\n|$)/);
+  expect(new Map(mainOf('egress')).get('milter_macro_daemon_name')).toBe('egress');
+  for (const role of ['mx', 'submission']) {
+    expect(new Map(mainOf(role)).get('relayhost')).toBe('[@EGRESS_HOST@]:10025');
+  }
+});
+
+it('forwards change senders of envelopes, never headers, and one recipient at a time', () => {
+  const main = new Map(mainOf('forward'));
+  expect(main.get('sender_canonical_classes')).toBe('envelope_sender');
+  expect(
+    [...main.keys()].filter((name) => /^(canonical_maps|recipient_canonical_maps|header_checks)$/.test(name)),
+  ).toEqual(['header_checks']);
+  expect(main.get('smtpd_recipient_limit')).toBe('1');
+  expect(new Map(mainOf('mx')).get('forward_destination_recipient_limit')).toBe('1');
+});
+
+it('refuses at the command that deserves it at submission, and asks the gatekeeper three times', () => {
+  const main = new Map(mainOf('submission'));
+  expect(main.get('smtpd_delay_reject')).toBe('no');
+  for (const name of ['smtpd_sender_restrictions', 'smtpd_relay_restrictions']) {
+    expect(main.get(name)).toMatch(/check_policy_service inet:127\.0\.0\.1:10040 .*permit_sasl_authenticated reject$/);
+  }
+  expect(main.get('smtpd_end_of_data_restrictions')).toBe('check_policy_service inet:127.0.0.1:10040');
+  expect(main.get('smtpd_policy_service_default_action')).toMatch(/^451 /);
 });
 
 describe('delivery status filters', () => {
@@ -134,5 +180,16 @@ describe('delivery status filters', () => {
     ['5.7.1 host egress said: 554 5.7.1 From header must hold exactly one mailbox', '5.7.1'],
   ])('between roles: %s → %s', (status, expected) => {
     expect(filter(read('common', 'hop_status.regexp'), status).split(' ')[0]).toBe(expected);
+  });
+
+  it.each([
+    ['5.4.4 unable to look up host courier: Name or service not known', '4.4.4'],
+    ['5.7.1 host courier[10.0.0.1] said: 554 5.7.1 no (in reply to MAIL FROM command)', '4.7.1'],
+    ['5.0.0 host courier[10.0.0.1] said: 501 Error: Bad syntax (in reply to RCPT TO command)', '4.0.0'],
+    ['5.5.4 host courier[10.0.0.1] said: 500 5.5.4 what? (in reply to LHLO command)', '4.5.4'],
+    ['5.1.1 host courier[10.0.0.1] said: 550 5.1.1 no such rule (in reply to RCPT TO command)', '5.1.1'],
+    ['5.3.0 host courier[10.0.0.1] said: 554 5.3.0 command ended with 1 (in reply to end of DATA command)', '5.3.0'],
+  ])('to the courier: %s → %s', (status, expected) => {
+    expect(filter(read('forward', 'courier_status.regexp'), status).split(' ')[0]).toBe(expected);
   });
 });

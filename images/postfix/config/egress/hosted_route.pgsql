@@ -1,4 +1,4 @@
-# Recipients in our domains (delivery reports to our own users) go to the mx directly, not by public DNS.
+# Recipients in our domains (delivery reports to our own users and to SRS senders) go to the mx directly, not by public DNS.
 # pgsql_table(5). One URI with every directory member: libpq picks one at random and goes on to the next when it does
 # not answer; Postfix keeps two such connections as each other's spare. (The entrypoint writes the list's commas as
 # %2C, since Postfix itself splits "hosts" at commas.) retry_interval must exceed 2 x members x connect_timeout.

@@ -1,4 +1,5 @@
-# Canonical mailbox address of an alias; nothing for other addresses.
+# Mailbox of an alias. Mailboxes and forwards of ours to which a forward leads, and the forward itself when it leads
+# outside too. Nothing for other addresses. Never an address elsewhere.
 # pgsql_table(5). One URI with every directory member: libpq picks one at random and goes on to the next when it does
 # not answer; Postfix keeps two such connections as each other's spare. (The entrypoint writes the list's commas as
 # %2C, since Postfix itself splits "hosts" at commas.) retry_interval must exceed 2 x members x connect_timeout.
