@@ -69,8 +69,8 @@ export function rspamd(role: 'filter' | 'outbound' | 'signer'): Daemon {
     uid: UID.rspamd,
     config: { image: 'rspamd', role },
     writable: ['/var/lib/rspamd'],
-    cpu: role === 'filter' ? '50m' : '20m',
-    memory: role === 'filter' ? '192Mi' : '128Mi',
+    cpu: { filter: '50m', outbound: '40m', signer: '20m' }[role],
+    memory: role === 'signer' ? '128Mi' : '192Mi',
     memoryLimit: '1Gi',
   };
 }

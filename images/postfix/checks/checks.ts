@@ -1,173 +1,27 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
-import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
-import { type Client, message, open, transaction } from './smtp.js';
-import { HOSTNAME, IP, type Role, type Stage } from './stage.js';
-import { type Delivery, type Sink, store as startStore } from './world.js';
-
-export interface World {
-  readonly stage: Stage;
-  readonly login: Server;
-  store: Sink;
-  readonly outside: Sink;
-}
-type Check = (world: World) => Promise<void>;
-
-// --- helpers ---------------------------------------------------------------
-
-async function until<T>(
-  what: string,
-  probe: () => T | undefined | false | Promise<T | undefined | false>,
-  seconds = 60,
-): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(250)) {
-    const value = await probe();
-    if (value) return value;
-  }
-  throw new Error(`not within ${seconds} s: ${what}`);
-}
-
-const withSubject = (sink: Sink, subject: string): Delivery | undefined =>
-  sink.deliveries.find(({ raw }) => raw.includes(`Subject: ${subject}\r\n`));
-
-interface Queued {
-  readonly queue_name: string;
-  readonly sender: string;
-  readonly recipients: { readonly address: string; readonly delay_reason?: string }[];
-}
-
-async function queue(stage: Stage, role: Role): Promise<Queued[]> {
-  return (await stage.exec(role, 'postqueue', '-j'))
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Queued);
-}
-
-/** Why a recipient's mail waits in a role's queue. */
-const waits = (stage: Stage, role: Role, address: string): Promise<string> =>
-  until(
-    `mail for ${address} deferred at ${role}`,
-    async () =>
-      (await queue(stage, role))
-        .flatMap(({ recipients }) => recipients)
-        .find((recipient) => recipient.address === address && recipient.delay_reason)?.delay_reason,
-  );
-
-async function mx(): Promise<Client> {
-  const client = await open(IP.mx, 25);
-  await client.send('EHLO client.outside.test');
-  return client;
-}
-
-/** A session at 587 that is logged in. */
-async function submission(user = 'alice@example.org'): Promise<Client> {
-  const client = await open(IP.submission, 587);
-  await client.send('EHLO laptop');
-  await client.startTls();
-  await client.send('EHLO laptop');
-  const reply = await client.send(`AUTH PLAIN ${Buffer.from(`\0${user}\0secret`).toString('base64')}`);
-  assert.match(reply, /^235/);
-  return client;
-}
-
-async function submit(from: string, to: string, text: string, user?: string): Promise<string> {
-  const client = await submission(user);
-  const reply = await transaction(client, { from, to, message: text });
-  client.close();
-  return reply;
-}
-
-/** A session at an internal listener, with a certificate or without. */
-async function internal(stage: Stage, ip: string, identity?: string): Promise<Client> {
-  const client = await open(ip, 10025);
-  await client.send('EHLO peer');
-  await client.startTls(identity === undefined ? undefined : stage.identities[identity]);
-  await client.send('EHLO peer');
-  return client;
-}
-
-/** Answer to RCPT, or the reason why the session never got there. */
-async function internalRcpt(stage: Stage, ip: string, identity: string | undefined, to: string): Promise<string> {
-  try {
-    const client = await internal(stage, ip, identity);
-    await client.send('MAIL FROM:<alice@example.org>');
-    const reply = await client.send(`RCPT TO:<${to}>`);
-    client.close();
-    return reply;
-  } catch (error) {
-    return `no session: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
-
-async function rcpt(to: string, from = 'someone@outside.test'): Promise<string> {
-  const client = await mx();
-  await client.send(`MAIL FROM:<${from}>`);
-  const reply = await client.send(`RCPT TO:${to}`);
-  client.close();
-  return reply;
-}
-
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
-const ed25519 = generateKeyPairSync('ed25519');
-
-async function loadKeys(stage: Stage): Promise<void> {
-  const pem = (key: typeof rsa.privateKey): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
-  await stage.redis('egress', 'HSET', 'DKIM_SELECTORS', 'example.org', 's1', HOSTNAME, 'h1');
-  await stage.redis(
-    'egress',
-    'HSET',
-    'DKIM_KEYS',
-    's1.example.org',
-    pem(rsa.privateKey),
-    `h1.${HOSTNAME}`,
-    pem(ed25519.privateKey),
-  );
-  await stage.redis('egress', 'SET', 'posthorn:dkim:loaded', '1');
-}
-
-/** Verdicts of an independent verifier, `domain=result`. */
-async function signatures(raw: string): Promise<string[]> {
-  const spki = (key: typeof rsa.publicKey): string => key.export({ type: 'spki', format: 'der' }).toString('base64');
-  const jwk = ed25519.publicKey.export({ format: 'jwk' });
-  const keys: Record<string, string> = {
-    's1._domainkey.example.org': `v=DKIM1; k=rsa; p=${spki(rsa.publicKey)}`,
-    [`h1._domainkey.${HOSTNAME}`]: `v=DKIM1; k=ed25519; p=${Buffer.from(jwk.x ?? '', 'base64url').toString('base64')}`,
-  };
-  const resolver = async (name: string): Promise<string[][]> => {
-    const record = keys[name];
-    if (record === undefined) throw Object.assign(new Error(`no record ${name}`), { code: 'ENOTFOUND' });
-    return [[record]];
-  };
-  const { results } = await dkimVerify(Buffer.from(raw, 'latin1'), { resolver });
-  return results.map(({ signingDomain, status }) => `${signingDomain}=${status.result}`);
-}
-
-const GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X';
+import { forwardChecks } from './forward.js';
+import {
+  type Check,
+  GTUBE,
+  internal,
+  internalRcpt,
+  loadKeys,
+  mx,
+  rcpt,
+  signatures,
+  submission,
+  submit,
+  until,
+  waits,
+  withSubject,
+} from './play.js';
+import { relayChecks } from './relay.js';
+import { message, open, transaction } from './smtp.js';
+import { HOSTNAME, IP, type Stage } from './stage.js';
+import { store as startStore } from './world.js';
 
 // --- mx ----------------------------------------------------------------------
-
-const STRANGERS_TRICKS = [
-  '<user@outside.test>',
-  '<user%outside.test@example.org>',
-  '<"user@outside.test"@example.org>',
-  '<"user@outside.test">',
-  '<user@outside.test@example.org>',
-  '<outside.test!user@example.org>',
-  '<@example.org:user@outside.test>',
-  '<@outside.test,@example.org:user@outside.test>',
-  '<"user%outside.test">',
-  '<user%outside.test>',
-  '<user@[10.99.7.1]>',
-  '<user@[10.99.7.2]>',
-  '<user@example.org.outside.test>',
-  '<"user@outside.test" @example.org>',
-  `<user%outside.test@${HOSTNAME}>`,
-  '<user@outside.test.>',
-  '<user@sub.example.org>',
-  '<>',
-];
 
 const mxChecks: Record<string, Check> = {
   'mx: known address is taken and reaches the store': async ({ store }) => {
@@ -205,33 +59,6 @@ const mxChecks: Record<string, Check> = {
   },
   'mx: unknown address is refused with 550 5.1.1': async () => {
     assert.match(await rcpt('<nobody@example.org>'), /^550 5\.1\.1 /);
-  },
-  'mx: nothing is relayed for strangers': async ({ outside }) => {
-    for (const from of [
-      'someone@outside.test',
-      '',
-      'alice@example.org',
-      `root@${HOSTNAME}`,
-      'user@localhost.localdomain',
-    ]) {
-      for (const to of STRANGERS_TRICKS) {
-        assert.match(await rcpt(to, from), /^5\d\d|^4\d\d/, `${to} from <${from}>`);
-      }
-    }
-    assert.match(await rcpt('<user@outside.test>'), /^554 5\.7\.1 /);
-    const before = outside.deliveries.length;
-    const client = await mx();
-    // a detail of alice's address, whatever it says
-    const to = '"alice+user@outside.test"@example.org';
-    await transaction(client, { from: 'someone@outside.test', to, message: message({ Subject: 'detail' }) });
-    client.close();
-    await sleep(2000);
-    assert.equal(outside.deliveries.length, before);
-  },
-  'mx: loopback is a stranger too': async ({ stage }) => {
-    const script =
-      'exec 3<>/dev/tcp/127.0.0.1/25; read -r l <&3; for c in "HELO x" "MAIL FROM:<a@b.test>" "RCPT TO:<u@outside.test>"; do printf "%s\\r\\n" "$c" >&3; read -r l <&3; done; echo "$l"';
-    assert.match(await stage.exec('mx', 'bash', '-c', script), /^554 5\.7\.1 /);
   },
   'mx: no XCLIENT, XFORWARD, VRFY, ETRN, EXPN, AUTH, SMTPUTF8': async () => {
     const client = await open(IP.mx, 25);
@@ -325,10 +152,11 @@ const mxChecks: Record<string, Check> = {
 // --- internal listeners ------------------------------------------------------
 
 const listenerChecks: Record<string, Check> = Object.fromEntries(
-  (['mx', 'egress'] as const).map((role): [string, Check] => [
+  (['mx', 'egress', 'forward'] as const).map((role): [string, Check] => [
     `${role}: the internal listener takes mail only from listed certificates`,
     async ({ stage }) => {
-      const to = role === 'mx' ? 'alice@example.org' : 'user@outside.test';
+      const to = { mx: 'alice@example.org', egress: 'user@outside.test', forward: 'ariel@example.org' }[role];
+      const client = role === 'forward' ? 'mx' : 'submission';
       const clear = await open(IP[role], 10025);
       await clear.send('EHLO stranger');
       assert.match(await clear.send('MAIL FROM:<alice@example.org>'), /^530 /);
@@ -338,13 +166,25 @@ const listenerChecks: Record<string, Check> = Object.fromEntries(
       assert.match(await internalRcpt(stage, IP[role], 'unlisted', to), /^450 /, 'our authority, not listed');
       assert.match(await internalRcpt(stage, IP[role], 'public', to), /^450 /, 'the public certificate');
       assert.match(await internalRcpt(stage, IP[role], role, to), /^450 /, 'its own role is not among its clients');
-      assert.match(await internalRcpt(stage, IP[role], 'submission', to), /^250 /, 'submission');
+      assert.match(await internalRcpt(stage, IP[role], client, to), /^250 /, client);
+      if (role === 'forward')
+        assert.match(await internalRcpt(stage, IP[role], 'submission', to), /^450 /, 'submission');
     },
   ]),
 );
 
 listenerChecks['mx: the internal listener takes our own domains only'] = async ({ stage }) => {
   assert.match(await internalRcpt(stage, IP.mx, 'submission', 'user@outside.test'), /^4/);
+};
+
+listenerChecks['egress: each of its ports takes mail from the roles that are meant only'] = async ({ stage }) => {
+  const to = 'user@outside.test';
+  for (const role of ['mx', 'submission', 'store', 'unlisted']) {
+    assert.match(await internalRcpt(stage, IP.egress, role, to, 10026), /^450 /, role);
+  }
+  assert.match(await internalRcpt(stage, IP.egress, 'forward', to, 10026), /^250 /);
+  assert.match(await internalRcpt(stage, IP.egress, 'forward', to), /^450 /);
+  assert.match(await internalRcpt(stage, IP.egress, 'store', to), /^250 /);
 };
 
 // --- submission ----------------------------------------------------------------
@@ -603,8 +443,10 @@ const faultChecks: Record<string, Check> = {
 /** In order: the last ones break things. */
 export const checks: Readonly<Record<string, Check>> = {
   ...mxChecks,
+  ...relayChecks,
   ...listenerChecks,
   ...submissionChecks,
   ...egressChecks,
+  ...forwardChecks,
   ...faultChecks,
 };

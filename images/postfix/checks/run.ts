@@ -2,13 +2,13 @@
  * Runs the Postfix and rspamd images as their pods would (same rights, same rendered templates, real PostgreSQL with the
  * directory's migrations, real Redis, mutual TLS) and checks what must never go wrong. No cluster; root and podman.
  *
- *   ./hack/images --no-load postfix rspamd redis && npx tsx images/postfix/checks/run.ts [--keep] [WORDS IN A NAME…]
+ *   ./hack/images --no-load postfix rspamd redis posthorn && npx tsx images/postfix/checks/run.ts [--keep] [WORDS IN A NAME…]
  *
  * --keep leaves everything running at the end, for a look with podman; Ctrl-C ends it.
  */
 import { checks } from './checks.js';
 import { setUp, tearDown, untilReady } from './stage.js';
-import { loginService, outside, store } from './world.js';
+import { courier, loginService, outside, store } from './world.js';
 
 const keep = process.argv.includes('--keep');
 const words = process.argv.slice(2).filter((word) => word !== '--keep');
@@ -18,7 +18,13 @@ const stage = await setUp().catch((error: unknown) => {
   tearDown();
   throw error;
 });
-const world = { stage, login: await loginService(stage), store: await store(stage), outside: await outside() };
+const world = {
+  stage,
+  login: await loginService(stage),
+  store: await store(stage),
+  courier: await courier(stage),
+  outside: await outside(),
+};
 let [passed, failed] = [0, 0];
 try {
   await untilReady(stage);

@@ -11,9 +11,18 @@ import { readMigrations } from '../../../operator/directory/migrate.js';
 import { startPostgres, type TestPostgres } from '../../../operator/directory/testing/postgres.js';
 import { authority, type Identity } from './certificates.js';
 
-/** Addresses on the bridge that joins the roles. .1 is this process: directory, store, outside world. */
-export const IP = { here: '10.99.7.1', mx: '10.99.7.2', submission: '10.99.7.3', egress: '10.99.7.4' } as const;
-export type Role = 'mx' | 'submission' | 'egress';
+/** Addresses on the bridge that joins the roles. `here` and `courier` are this process: directory, store, outside world. */
+export const IP = {
+  here: '10.99.7.1',
+  mx: '10.99.7.2',
+  submission: '10.99.7.3',
+  egress: '10.99.7.4',
+  forward: '10.99.7.5',
+  courier: '10.99.7.6',
+} as const;
+export const ROLES = ['mx', 'submission', 'egress', 'forward'] as const;
+export type Role = (typeof ROLES)[number];
+type Container = 'postfix' | 'rspamd' | 'redis' | 'gatekeeper';
 
 export const HOSTNAME = 'mail.example.org';
 const SUFFIX = 'mail.svc.cluster.local';
@@ -21,6 +30,8 @@ export const HOSTS = {
   store: `mail-store-a.${SUFFIX}`,
   mx: `mail-mx-internal.${SUFFIX}`,
   egress: `mail-egress.${SUFFIX}`,
+  forward: `mail-forward.${SUFFIX}`,
+  courier: `mail-courier.${SUFFIX}`,
   directory: `mail-postgres-0.mail-postgres-members.${SUFFIX}`,
 };
 const PREFIX = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
@@ -41,19 +52,21 @@ const quiet = (command: string): void => {
   }
 };
 
-/** The three Postfix roles with their rspamd and Redis, as containers with the rights that their pods have. */
+/** The Postfix roles with their rspamd, gatekeeper and Redis, as containers with the rights that their pods have. */
 export interface Stage {
   readonly root: string;
   readonly postgres: TestPostgres;
   readonly identities: Readonly<Record<string, Identity>>;
   /** Runs a command in a role's Postfix container. */
   exec(role: Role, ...command: string[]): Promise<string>;
-  logs(role: Role, container?: 'postfix' | 'rspamd' | 'redis'): Promise<string>;
-  container(role: Role, container: 'postfix' | 'rspamd' | 'redis'): string;
+  logs(role: Role, container?: Container): Promise<string>;
+  container(role: Role, container: Container): string;
   redis(role: Role, ...command: string[]): Promise<string>;
   podman(...command: string[]): Promise<string>;
+  /** Runs SQL in the directory as its owner. */
+  sql(text: string): Promise<void>;
   /** Does the health check of a container say ready? */
-  healthy(role: Role, container: 'postfix' | 'rspamd', argument: string): Promise<boolean>;
+  healthy(role: Role, container: Container, argument: string): Promise<boolean>;
   /** Returns what puts the host names back that `rename` changes. */
   hosts(): () => void;
   rename(from: string, to: string): void;
@@ -79,6 +92,8 @@ export async function setUp(): Promise<Stage> {
     mx: issue('mx', 'posthorn_mx', host(HOSTS.mx)),
     submission: issue('submission', 'posthorn_submission', []),
     egress: issue('egress', 'posthorn_egress', host(HOSTS.egress)),
+    forward: issue('forward', 'posthorn_forward', host(HOSTS.forward)),
+    courier: issue('courier', 'posthorn_courier', host(HOSTS.courier)),
     store: issue('store', 'posthorn_store', host(HOSTS.store)),
     postgres: issue('postgres', 'posthorn_postgres', host(HOSTS.directory)),
     public: issue('public', HOSTNAME, [HOSTNAME]),
@@ -90,12 +105,12 @@ export async function setUp(): Promise<Stage> {
   writeFileSync(join(root, 'peers', 'peers'), peers(identities));
   writeFileSync(join(root, 'hosts'), hostsFile());
   writeFileSync(join(root, 'resolv.conf'), 'nameserver 127.0.0.1\noptions edns0 trust-ad ndots:1\n');
-  const resolvers = (['mx', 'submission', 'egress'] as const).map((role) =>
+  const resolvers = ROLES.map((role) =>
     spawn('ip', ['netns', 'exec', `ph-checks-${role}`, 'node', join(import.meta.dirname, 'dns-stub.mjs'), IP.here], {
       stdio: 'ignore',
     }),
   );
-  for (const role of ['mx', 'submission', 'egress'] as const) startRole(root, role, postgres.port);
+  for (const role of ROLES) startRole(root, role, postgres.port);
   return {
     root,
     postgres,
@@ -105,6 +120,7 @@ export async function setUp(): Promise<Stage> {
     container: name,
     redis: (role, ...command) => redisCommand(IP[role as Role], command),
     podman: (...command) => shAsync(`podman ${command.map(quote).join(' ')}`),
+    sql: (text) => runAsOwner(postgres, text),
     healthy: (role, container, argument) => healthy(name(role, container), argument),
     ...faults(root, identities, issue, postgres),
     close: async () => {
@@ -182,7 +198,7 @@ function faults(
 }
 
 function peers(identities: Record<string, Identity>): string {
-  return ['mx', 'submission', 'egress'].map((role) => `${identities[role]?.fingerprint} ${role}\n`).join('');
+  return [...ROLES, 'store'].map((role) => `${identities[role]?.fingerprint} ${role}\n`).join('');
 }
 
 function hostsFile(): string {
@@ -191,13 +207,16 @@ function hostsFile(): string {
     `${IP.here} ${HOSTS.directory} ${HOSTS.store} mx.outside.test`,
     `${IP.mx} ${HOSTS.mx}`,
     `${IP.egress} ${HOSTS.egress}`,
+    `${IP.forward} ${HOSTS.forward}`,
+    `${IP.courier} ${HOSTS.courier}`,
     '',
   ].join('\n');
 }
 
 function network(): void {
-  sh(`ip link add ${BRIDGE} type bridge; ip addr add ${IP.here}/24 dev ${BRIDGE}; ip link set ${BRIDGE} up`);
-  for (const role of ['mx', 'submission', 'egress'] as const) {
+  sh(`ip link add ${BRIDGE} type bridge; ip link set ${BRIDGE} up
+    for address in ${IP.here} ${IP.courier}; do ip addr add $address/24 dev ${BRIDGE}; done`);
+  for (const role of ROLES) {
     const ns = `ph-checks-${role}`;
     const veth = `phc-${role}`;
     sh(`ip netns add ${ns}; ip link add ${veth} type veth peer name eth0 netns ${ns}
@@ -224,29 +243,49 @@ async function directory(identities: Record<string, Identity>): Promise<TestPost
     hba: ['hostssl posthorn all 10.99.7.0/24 cert'],
     files: { 'tls.crt': file('tls.crt'), 'tls.key': file('tls.key'), 'ca.crt': file('ca.crt') },
   });
-  const owner = new pg.Client(postgres.as('posthorn'));
-  await owner.connect();
-  await owner.query('CREATE SCHEMA posthorn');
-  for (const { sql } of await readMigrations()) await owner.query(sql);
-  await owner.query(`
-    INSERT INTO posthorn.shards (name, host) VALUES ('a', '${HOSTS.store}');
-    INSERT INTO posthorn.domains (domain, object_uid, object_namespace, object_name)
-      VALUES ('example.org', 'd1', 'mail', 'example'), ('${HOSTNAME}', 'd2', 'mail', 'host');
-    UPDATE posthorn.settings SET postmaster = 'alice@example.org';`);
-  for (const [n, who] of ['alice', 'bob', 'full', 'gone', 'broken'].entries()) {
-    await owner.query(
-      `WITH m AS (INSERT INTO posthorn.mailboxes (uuid, address, shard, object_uid, object_namespace, object_name)
-         VALUES ($1::uuid, $2, 'a', $3, 'mail', $4) RETURNING uuid)
-       INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
-         SELECT $2, 'example.org', 'mailbox', uuid, now(), $3 FROM m`,
-      [`00000000-0000-4000-8000-00000000000${n}`, `${who}@example.org`, `m${n}`, who],
-    );
-  }
-  await owner.query(`INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
-    VALUES ('sales@example.org', 'example.org', 'alias', '00000000-0000-4000-8000-000000000000', now(), 'm0')`);
-  await owner.end();
+  await runAsOwner(postgres, 'CREATE SCHEMA posthorn');
+  for (const { sql } of await readMigrations()) await runAsOwner(postgres, sql);
+  await runAsOwner(postgres, SEED);
   return postgres;
 }
+
+async function runAsOwner(postgres: TestPostgres, text: string): Promise<void> {
+  const owner = new pg.Client(postgres.as('posthorn'));
+  await owner.connect();
+  try {
+    await owner.query(text);
+  } finally {
+    await owner.end();
+  }
+}
+
+/** A mailbox for each name, and the addresses that lead elsewhere. */
+const SEED = `
+  INSERT INTO posthorn.shards (name, host) VALUES ('a', '${HOSTS.store}');
+  INSERT INTO posthorn.domains (domain, object_uid, object_namespace, object_name)
+    VALUES ('example.org', 'd1', 'mail', 'example'), ('${HOSTNAME}', 'd2', 'mail', 'host');
+  UPDATE posthorn.settings SET postmaster = 'alice@example.org', srs_domain = '${HOSTNAME}', forward_host = '${HOSTS.forward}';
+  INSERT INTO posthorn.srs_secrets (key, created_at) VALUES (decode(repeat('5a', 32), 'hex'), now() - interval '1 hour');
+  WITH people (n, who) AS (VALUES (0, 'alice'), (1, 'bob'), (2, 'full'), (3, 'gone'), (4, 'broken'), (5, 'kept')),
+  made AS (
+    INSERT INTO posthorn.mailboxes (uuid, address, shard, object_uid, object_namespace, object_name)
+    SELECT format('00000000-0000-4000-8000-00000000000%s', n)::uuid, who || '@example.org', 'a', 'm' || n, 'mail', who
+    FROM people RETURNING uuid, address, object_uid)
+  INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
+    SELECT address, 'example.org', 'mailbox', uuid, now(), object_uid FROM made;
+  INSERT INTO posthorn.addresses (address, domain, kind, mailbox, claimed_at, claimant)
+    VALUES ('sales@example.org', 'example.org', 'alias', '00000000-0000-4000-8000-000000000000', now(), 'm0');
+  INSERT INTO posthorn.forwards (uid, address, targets, couriers, keep_copy, object_namespace, object_name, claimed_at) VALUES
+    ('f-out', 'ariel@example.org', '{ariel@outside.test}', '[]', NULL, 'mail', 'ariel', now()),
+    ('f-keep', 'keep@example.org', '{keep@outside.test,bob@example.org}', '[]', 'kept', 'mail', 'keep', now()),
+    ('f-same', 'kept@example.org', '{same@outside.test}', '[]', 'kept', 'mail', 'same', now()),
+    ('f-gone', 'moved@example.org', '{reject@outside.test}', '[]', NULL, 'mail', 'moved', now()),
+    ('f-bad', 'badbot@example.org', '{}', '[{"webhook": {"url": "https://bad.example"}}]', NULL, 'mail', 'badbot', now()),
+    ('f-bot', 'bot@example.org', '{}', '[{"webhook": {"url": "https://bot.example"}}]', NULL, 'mail', 'bot', now()),
+    ('f-no', 'nobot@example.org', '{}', '[{"webhook": {"url": "https://no.example"}}]', NULL, 'mail', 'nobot', now());
+  INSERT INTO posthorn.addresses (address, domain, kind, forward, claimed_at, claimant)
+    SELECT address, 'example.org', 'forward', uid, now(), uid FROM posthorn.forwards WHERE uid <> 'f-same';
+  UPDATE posthorn.addresses SET forward = 'f-same' WHERE address = 'kept@example.org';`;
 
 function values(directoryPort: number): Record<string, string> {
   return {
@@ -260,6 +299,8 @@ function values(directoryPort: number): Record<string, string> {
     DIRECTORY_PORT: String(directoryPort),
     MX_INTERNAL_HOST: HOSTS.mx,
     EGRESS_HOST: HOSTS.egress,
+    FORWARD_HOST: HOSTS.forward,
+    COURIER_HOST: HOSTS.courier,
     MESSAGE_SIZE_LIMIT: '200000',
     REJECT_SCORE: '15',
     TAG_SCORE: '6',
@@ -267,9 +308,11 @@ function values(directoryPort: number): Record<string, string> {
   };
 }
 
-function writeConfig(folder: string, component: string, role: string, port: number): string {
+function writeConfig(folder: string, component: string, role: string, port: number, more = {}): string {
   mkdirSync(folder, { recursive: true });
-  for (const [file, text] of Object.entries(renderRole(loadTemplates(), component, role, values(port)))) {
+  for (const [file, text] of Object.entries(
+    renderRole(loadTemplates(), component, role, { ...values(port), ...more }),
+  )) {
     writeFileSync(join(folder, file), text);
   }
   return folder;
@@ -279,7 +322,11 @@ function writeConfig(folder: string, component: string, role: string, port: numb
 function mountSecret(root: string, role: Role, mount: string, source: string): string {
   const folder = join(root, role, mount);
   mkdirSync(folder, { recursive: true });
-  for (const file of ['tls.crt', 'tls.key', 'ca.crt']) copyFileSync(join(source, file), join(folder, file));
+  for (const file of ['tls.crt', 'tls.key', 'ca.crt']) {
+    copyFileSync(join(source, file), join(folder, file));
+    // as the pod's group: readable by daemons of any uid
+    chmodSync(join(folder, file), 0o444);
+  }
   return `-v ${folder}:/${mount}:ro`;
 }
 
@@ -295,16 +342,25 @@ function emptyDirs(root: string, pod: string, paths: readonly string[]): string 
     .join(' ');
 }
 
+const RSPAMD = { mx: 'filter', submission: 'outbound', egress: 'signer' } as const;
+
 function startRole(root: string, role: Role, port: number): void {
   const ns = `--network=ns:/run/netns/ph-checks-${role} -v ${join(root, 'hosts')}:/etc/hosts:ro -v ${join(root, 'resolv.conf')}:/etc/resolv.conf:ro`;
   const readOnly = '--read-only --read-only-tmpfs=false --security-opt=no-new-privileges --cap-drop=ALL';
-  if (role !== 'submission') {
+  if (role !== 'forward') {
     sh(`podman run -d --pull=never --name ${name(role, 'redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp --entrypoint valkey-server \
       ${PREFIX}/redis:${TAG} --bind '*' --protected-mode no --save '' --dir /tmp`);
-    const rspamd = role === 'mx' ? 'filter' : 'signer';
+    const rspamd = RSPAMD[role];
     const config = writeConfig(join(root, role, 'rspamd'), 'rspamd', rspamd, port);
     sh(
       `podman run -d --pull=never --name ${name(role, 'rspamd')} ${ns} ${readOnly} ${emptyDirs(root, `${role}-rspamd`, ['/run', '/tmp', '/var/lib/rspamd'])} -v ${config}:/config:ro ${PREFIX}/rspamd:${TAG} ${rspamd}`,
+    );
+  }
+  if (role === 'mx' || role === 'submission') {
+    const config = writeConfig(join(root, role, 'gatekeeper'), 'posthorn', 'gatekeeper', port, { ROLE: role });
+    const tls = mountSecret(root, role, 'tls', join(root, 'ca', role));
+    sh(
+      `podman run -d --pull=never --name ${name(role, 'gatekeeper')} ${ns} ${readOnly} ${emptyDirs(root, `${role}-gatekeeper`, ['/run', '/tmp'])} -v ${config}:/config:ro ${tls} ${PREFIX}/posthorn:${TAG} gatekeeper`,
     );
   }
   const config = writeConfig(join(root, role, 'postfix'), 'postfix', role, port);
@@ -313,7 +369,7 @@ function startRole(root: string, role: Role, port: number): void {
   const mounts = [
     `-v ${config}:/config:ro -v ${join(root, role, 'queue')}:/var/spool/postfix`,
     mountSecret(root, role, 'tls', join(root, 'ca', role)),
-    role === 'egress' ? '' : mountSecret(root, role, 'tls-public', join(root, 'ca', 'public')),
+    role === 'mx' || role === 'submission' ? mountSecret(root, role, 'tls-public', join(root, 'ca', 'public')) : '',
     role === 'submission' ? `-v ${join(root, role, 'sasl')}:/run/sasl` : `-v ${join(root, 'peers')}:/peers:ro`,
     emptyDirs(root, `${role}-postfix`, ['/run', '/tmp', '/etc/postfix', '/var/lib/postfix']),
   ];
@@ -324,8 +380,9 @@ function startRole(root: string, role: Role, port: number): void {
 
 /** Takes everything down; also what an interrupted run has left. */
 export function tearDown(): void {
-  for (const role of ['mx', 'submission', 'egress'] as const) {
-    for (const container of ['postfix', 'rspamd', 'redis']) quiet(`podman rm -f -t 1 ${name(role, container)}`);
+  for (const role of ROLES) {
+    for (const container of ['postfix', 'rspamd', 'gatekeeper', 'redis'])
+      quiet(`podman rm -f -t 1 ${name(role, container)}`);
     // a resolver that an interrupted run left in its namespace
     quiet(`ip netns pids ph-checks-${role} | xargs -r kill`);
     quiet(`ip link del phc-${role}`);
@@ -336,12 +393,16 @@ export function tearDown(): void {
 
 /** Waits until the health check of every container says ready. */
 export async function untilReady(stage: Stage): Promise<void> {
-  const probes: [Role, 'postfix' | 'rspamd', string][] = [
+  const probes: [Role, Container, string][] = [
     ['mx', 'rspamd', 'filter'],
+    ['submission', 'rspamd', 'outbound'],
     ['egress', 'rspamd', 'signer'],
+    ['mx', 'gatekeeper', 'gatekeeper'],
+    ['submission', 'gatekeeper', 'gatekeeper'],
     ['mx', 'postfix', 'mx'],
     ['submission', 'postfix', 'submission'],
     ['egress', 'postfix', 'egress'],
+    ['forward', 'postfix', 'forward'],
   ];
   for (const [role, container, argument] of probes) {
     for (const end = Date.now() + 120_000; !(await stage.healthy(role, container, argument)); await sleep(500)) {

@@ -18,13 +18,20 @@ export interface Sink {
 
 const refusal = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code });
 
-function sink(port: number, options: SMTPServerOptions, verdict: (local: string) => Error | null): Promise<Sink> {
+interface Refusals {
+  /** Answer to RCPT; null: taken. */
+  readonly recipient: (local: string) => Error | null;
+  /** Answer to the end of the message for its recipients. */
+  readonly message?: (local: string) => Error | null;
+}
+
+function sink(host: string, port: number, options: SMTPServerOptions, refusals: Refusals): Promise<Sink> {
   const deliveries: Delivery[] = [];
   const server = new SMTPServer({
     disabledCommands: ['AUTH'],
     disableReverseLookup: true,
     ...options,
-    onRcptTo: ({ address }, _session, callback) => callback(verdict(address.split('@')[0] ?? '')),
+    onRcptTo: ({ address }, _session, callback) => callback(refusals.recipient(address.split('@')[0] ?? '')),
     onData: (stream, session, callback) => {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -36,37 +43,50 @@ function sink(port: number, options: SMTPServerOptions, verdict: (local: string)
           to: rcptTo.map(({ address }) => address),
           raw: Buffer.concat(chunks).toString('latin1'),
         });
-        callback(null);
+        callback(refusals.message?.(rcptTo[0]?.address.split('@')[0] ?? '') ?? null);
       });
     },
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, IP.here, () => {
+    server.listen(port, host, () => {
       server.on('error', () => undefined);
       resolve({ deliveries, stop: () => new Promise((done) => server.close(() => done())) });
     });
   });
 }
 
-/** The store: LMTP inside mutual TLS. `gone` is unknown to it, `full` is over quota, `broken` fails for good. */
-export function store(stage: Stage): Promise<Sink> {
-  const folder = stage.identities.store?.folder ?? '';
+/** LMTP inside mutual TLS. */
+function lmtp(stage: Stage, identity: string): SMTPServerOptions {
+  const folder = stage.identities[identity]?.folder ?? '';
   const [key, cert, ca] = ['tls.key', 'tls.crt', 'ca.crt'].map((file) => readFileSync(join(folder, file)));
   const tls = { secure: true, key, cert, ca, requestCert: true, rejectUnauthorized: true };
-  return sink(10024, { lmtp: true, ...tls } as SMTPServerOptions, (local) => {
+  return { lmtp: true, ...tls } as SMTPServerOptions;
+}
+
+/** The store. `gone` is unknown to it, `full` is over quota, `broken` fails for good. */
+export function store(stage: Stage): Promise<Sink> {
+  const recipient = (local: string): Error | null => {
     if (local === 'gone') return refusal(550, '5.1.1 User does not exist');
     if (local === 'full') return refusal(552, '5.2.2 Quota exceeded');
     if (local === 'broken') return refusal(554, '5.3.0 Something is configured wrongly');
     return null;
-  });
+  };
+  return sink(IP.here, 10024, lmtp(stage, 'store'), { recipient });
+}
+
+/** The courier. The webhook of `f-no` refuses every message; `f-bad` makes it answer like a broken server. */
+export function courier(stage: Stage): Promise<Sink> {
+  const recipient = (local: string): Error | null => (local === 'f-bad.0' ? refusal(501, 'Error: syntax') : null);
+  const after = (local: string): Error | null => (local === 'f-no.0' ? refusal(554, '5.3.0 webhook said 410') : null);
+  return sink(IP.courier, 10024, lmtp(stage, 'courier'), { recipient, message: after });
 }
 
 /** The Internet: one server, which greets with our own name to see whether that is taken for a loop. */
 export function outside(): Promise<Sink> {
-  return sink(25, { name: HOSTNAME, hideSTARTTLS: true }, (local) =>
-    local.startsWith('reject') ? refusal(550, '5.1.1 no such user') : null,
-  );
+  const recipient = (local: string): Error | null =>
+    local.startsWith('reject') ? refusal(550, '5.1.1 no such user') : null;
+  return sink(IP.here, 25, { name: HOSTNAME, hideSTARTTLS: true }, { recipient });
 }
 
 /** Dovecot's auth service (its client protocol 1.x): alice and bob, password "secret". */

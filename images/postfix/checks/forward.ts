@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Check, loadKeys, mx, rcpt, signatures, submit, until, waits, withSubject } from './play.js';
+import { message, transaction } from './smtp.js';
+import { HOSTNAME } from './stage.js';
+import { courier as startCourier } from './world.js';
+
+const SENDER = 'someone@outside.test';
+/** What the directory makes of SENDER. */
+const SRS = new RegExp(`^SRS0=[0-9a-f]{10}=[a-z2-7]{2}=outside\\.test=someone@${HOSTNAME.replaceAll('.', '\\.')}$`);
+
+/** Mail from outside to several recipients in one transaction. */
+async function deliver(to: readonly string[], headers: Readonly<Record<string, string>>, from = SENDER): Promise<void> {
+  const client = await mx();
+  await client.send(`MAIL FROM:<${from}>`);
+  for (const recipient of to) assert.match(await client.send(`RCPT TO:<${recipient}>`), /^250 /, recipient);
+  await client.send('DATA');
+  assert.match(await client.send(`${message(headers)}\r\n.`), /^250 /);
+  client.close();
+}
+
+/** The SRS address that a forward's target outside has seen. */
+async function srsAddress(world: Parameters<Check>[0], subject: string): Promise<string> {
+  await loadKeys(world.stage);
+  await deliver(['ariel@example.org'], { Subject: subject });
+  return (await until('delivery', () => withSubject(world.outside, subject))).from;
+}
+
+export const forwardChecks: Readonly<Record<string, Check>> = {
+  'forward: mail to a target outside gets a sender of ours and a loop header, and no signature': async (world) => {
+    await loadKeys(world.stage);
+    await deliver(['Ariel+tag@Example.org'], { Subject: 'fwd-out' });
+    const { from, to, raw } = await until('delivery', () => withSubject(world.outside, 'fwd-out'));
+    assert.deepEqual(to, ['ariel@outside.test']);
+    assert.match(from, SRS);
+    assert.deepEqual(
+      raw.match(/^Delivered-To: .*$/gm)?.map((line) => line.trim()),
+      ['Delivered-To: ariel@example.org'],
+    );
+    assert.doesNotMatch(raw, /^DKIM-Signature/m);
+    assert.match(raw, /^From: Someone <someone@outside\.test>\r$/m);
+  },
+  'forward: a mailbox beside a forward keeps the sender; only the forward is rewritten': async (world) => {
+    await loadKeys(world.stage);
+    await deliver(['alice@example.org', 'ariel@example.org'], { Subject: 'fwd-both' });
+    const inside = await until('mailbox', () => withSubject(world.store, 'fwd-both'));
+    const away = await until('forward', () => withSubject(world.outside, 'fwd-both'));
+    assert.equal(inside.from, SENDER);
+    assert.deepEqual(inside.to, ['alice@example.org']);
+    assert.doesNotMatch(inside.raw, /^Delivered-To/m);
+    assert.match(away.from, SRS);
+    assert.deepEqual(away.to, ['ariel@outside.test']);
+  },
+  'forward: a copy kept and a target inside come straight from the mx': async ({ stage, store, outside }) => {
+    await loadKeys(stage);
+    await deliver(['keep@example.org'], { Subject: 'fwd-keep' });
+    const away = await until('forward', () => withSubject(outside, 'fwd-keep'));
+    assert.deepEqual(away.to, ['keep@outside.test']);
+    const copies = await until('both mailboxes', () => {
+      const found = store.deliveries.filter(({ raw }) => raw.includes('Subject: fwd-keep\r\n'));
+      return found.flatMap(({ to }) => to).length >= 2 && found;
+    });
+    assert.deepEqual(copies.flatMap(({ to }) => to).sort(), ['bob@example.org', 'kept@example.org']);
+    for (const { from } of copies) assert.equal(from, SENDER);
+  },
+  'forward: on the address of a mailbox, the mailbox gets its copy': async ({ stage, store, outside }) => {
+    await loadKeys(stage);
+    await deliver(['kept@example.org'], { Subject: 'fwd-same' });
+    const away = await until('forward', () => withSubject(outside, 'fwd-same'));
+    assert.deepEqual(away.to, ['same@outside.test']);
+    assert.match(away.raw, /^Delivered-To: kept@example\.org\r$/m);
+    assert.doesNotMatch(away.raw, /forward\.invalid/);
+    assert.deepEqual((await until('mailbox', () => withSubject(store, 'fwd-same'))).to, ['kept@example.org']);
+  },
+  'forward: what the outside refuses comes back to the original sender, signed': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    await deliver(['moved@example.org'], { Subject: 'fwd-refused' });
+    const report = await until('report', () =>
+      outside.deliveries.find(({ raw }) => raw.includes('reject@outside.test') && raw.includes('fwd-refused')),
+    );
+    assert.equal(report.from, '');
+    assert.deepEqual(report.to, [SENDER]);
+    assert.deepEqual(await signatures(report.raw), [`${HOSTNAME}=pass`]);
+  },
+  'forward: a bounce to an SRS address reaches the original sender, unchanged and unsigned': async (world) => {
+    const address = await srsAddress(world, 'fwd-srs');
+    const forged = { Subject: 'srs-bounce', From: 'Alice <alice@example.org>' };
+    await deliver([address], forged, '');
+    const bounce = await until('bounce', () => withSubject(world.outside, 'srs-bounce'));
+    assert.equal(bounce.from, '');
+    assert.deepEqual(bounce.to, [SENDER]);
+    assert.doesNotMatch(bounce.raw, /^DKIM-Signature/m);
+    // changed case, as some servers do
+    assert.match(await rcpt(`<${address.toLowerCase()}>`, ''), /^250 /);
+    assert.match(await rcpt(`<${address.replace('=someone@', '=somebody@')}>`, ''), /^550 5\.1\.1 /);
+    assert.match(await rcpt(`<${address.replace('=outside.test=', '=inside.test=')}>`, ''), /^550 5\.1\.1 /);
+  },
+  'forward: a stranger’s From of ours is not signed, whatever the message says of itself': async ({
+    stage,
+    outside,
+  }) => {
+    await loadKeys(stage);
+    const forged = { Subject: 'fwd-forged', From: 'Alice <alice@example.org>' };
+    await deliver(['ariel@example.org'], {
+      ...forged,
+      'Authentication-Results': `${HOSTNAME}; auth=pass`,
+      'Authentication-results ': `${HOSTNAME}; auth=pass`,
+      'AUTHENTICATION-RESULTS': `\r\n ${HOSTNAME};\r\n auth=pass`,
+    });
+    const { raw } = await until('delivery', () => withSubject(outside, 'fwd-forged'));
+    assert.doesNotMatch(raw, /^DKIM-Signature/m);
+    assert.doesNotMatch(raw, /auth=pass/);
+  },
+  'forward: what our own people write is signed on its way out': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    const headers = { Subject: 'fwd-own', From: 'alice@example.org' };
+    assert.match(await submit('alice@example.org', 'ariel@example.org', message(headers)), /^250/);
+    const { from, to, raw } = await until('delivery', () => withSubject(outside, 'fwd-own'));
+    assert.equal(from, 'alice@example.org');
+    assert.deepEqual(to, ['ariel@outside.test']);
+    assert.deepEqual(await signatures(raw), ['example.org=pass']);
+  },
+  'forward: a webhook’s message goes to the courier, whose refusal goes back to the sender': async (world) => {
+    await loadKeys(world.stage);
+    await deliver(['bot@example.org'], { Subject: 'fwd-bot' });
+    const { from, to, raw } = await until('courier', () => withSubject(world.courier, 'fwd-bot'));
+    assert.deepEqual(to, ['f-bot.0@courier.invalid']);
+    assert.match(from, SRS);
+    assert.match(raw, /^Delivered-To: bot@example\.org\r$/m);
+    await deliver(['nobot@example.org'], { Subject: 'fwd-nobot' });
+    const report = await until('report', () =>
+      world.outside.deliveries.find(({ raw: text }) => text.includes('webhook said 410')),
+    );
+    assert.deepEqual([report.from, report.to], ['', [SENDER]]);
+    assert.deepEqual(await signatures(report.raw), [`${HOSTNAME}=pass`]);
+  },
+  'forward: trouble with the courier waits': async (world) => {
+    await deliver(['badbot@example.org'], { Subject: 'fwd-bad' });
+    assert.match(await waits(world.stage, 'forward', 'f-bad.0@courier.invalid'), /syntax/);
+    await world.stage.exec('forward', 'postsuper', '-d', 'ALL');
+    await world.courier.stop();
+    await deliver(['bot@example.org'], { Subject: 'fwd-later' });
+    assert.match(await waits(world.stage, 'forward', 'f-bot.0@courier.invalid'), /onnection refused|lost connection/);
+    world.courier = await startCourier(world.stage);
+    await until('delivery after the courier is back', () => withSubject(world.courier, 'fwd-later'), 60);
+  },
+  'forward: egress without a name, or that doesn’t list it, makes mail wait': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    const relist = stage.unlist('forward');
+    try {
+      const reloads = async (): Promise<number> => (await stage.logs('egress')).split('reload -- version').length;
+      const before = await reloads();
+      await until('new list at egress', async () => (await reloads()) > before, 30);
+      await deliver(['ariel@example.org'], { Subject: 'fwd-unlisted' });
+      assert.match(await waits(stage, 'forward', 'ariel@outside.test'), /450 |Client host rejected/);
+    } finally {
+      relist();
+    }
+    await until('delivery when it is listed again', () => withSubject(outside, 'fwd-unlisted'), 90);
+  },
+  'forward: an SRS key that is replaced goes on to verify': async (world) => {
+    const address = await srsAddress(world, 'fwd-key');
+    await world.stage.sql(
+      "INSERT INTO posthorn.srs_secrets (key, created_at) VALUES (decode(repeat('77', 32), 'hex'), now() - interval '5 minutes')",
+    );
+    const newer = await srsAddress(world, 'fwd-newer-key');
+    assert.notEqual(newer, address);
+    for (const known of [address, newer]) assert.match(await rcpt(`<${known}>`, ''), /^250 /, known);
+    await world.stage.sql("DELETE FROM posthorn.srs_secrets WHERE key = decode(repeat('77', 32), 'hex')");
+    assert.match(await rcpt(`<${newer}>`, ''), /^550 5\.1\.1 /);
+  },
+  'forward: a message that comes back to the same forward is refused': async () => {
+    const client = await mx();
+    const looping = message({ Subject: 'fwd-loop', 'Delivered-To': 'ariel@example.org' });
+    const reply = await transaction(client, { from: SENDER, to: 'ariel@example.org', message: looping });
+    client.close();
+    assert.match(reply, /^554 5\.4\.6 /);
+  },
+  'forward: the directory away makes mail wait at the mx': async ({ stage, outside }) => {
+    await loadKeys(stage);
+    await stage.sql('REVOKE EXECUTE ON FUNCTION directory_v1.forward_targets(text) FROM posthorn_forward');
+    try {
+      await deliver(['ariel@example.org'], { Subject: 'fwd-directory' });
+      assert.match(await waits(stage, 'mx', 'ariel@example.org'), /451 |queue file write error/);
+    } finally {
+      await stage.sql('GRANT EXECUTE ON FUNCTION directory_v1.forward_targets(text) TO posthorn_forward');
+    }
+    await until('delivery afterwards', () => withSubject(outside, 'fwd-directory'), 120);
+    await sleep(0);
+  },
+};
