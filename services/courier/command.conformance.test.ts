@@ -38,7 +38,7 @@ afterAll(async () => {
 function newDelivery(message: Buffer | string = 'Subject: x\r\n\r\nhello\r\n'): Delivery {
   counter += 1;
   const id = counter.toString(16).padStart(32, '0');
-  return { id, token: 'u.0', sender: 'amy@example.org', message: Buffer.from(message) };
+  return { id, token: 'u.0', sender: 'amy$(HOME)@example.org', message: Buffer.from(message) };
 }
 
 function target(command: Partial<CommandTarget> = {}, ruleNamespace = namespace): Target & { command: CommandTarget } {
@@ -47,7 +47,7 @@ function target(command: Partial<CommandTarget> = {}, ruleNamespace = namespace)
     address: 'bot@example.org',
     command: {
       image: 'bots.example.org/bridges:1',
-      command: ['bridges', '$(HOME)'],
+      command: ['bridges', '$(TOKEN)'],
       args: ['-v'],
       timeoutSeconds: 60,
       ...command,
@@ -144,13 +144,13 @@ describe('a command', () => {
     expect(job.spec).toMatchObject({ backoffLimit: 0, activeDeadlineSeconds: 180, podReplacementPolicy: 'Failed' });
     expect(spec).toMatchObject({ restartPolicy: 'Never', automountServiceAccountToken: false });
     const container = spec?.containers[0];
-    expect(container?.command?.slice(-3)).toEqual(['bridges', '$$(HOME)', '-v']);
+    expect(container?.command?.slice(-3)).toEqual(['bridges', '$(TOKEN)', '-v']);
     expect(container?.env).toEqual(
       expect.arrayContaining([
         { name: 'POSTHORN_DELIVERY_ID', value: delivery.id },
         { name: 'POSTHORN_ATTEMPT', value: '1' },
         { name: 'POSTHORN_ADDRESS', value: 'bot@example.org' },
-        { name: 'POSTHORN_SENDER', value: 'amy@example.org' },
+        { name: 'POSTHORN_SENDER', value: 'amy$$(HOME)@example.org' },
       ]),
     );
     await end(delivery, 0);

@@ -166,7 +166,7 @@ function program(
   return {
     name: 'command',
     image: command.image,
-    command: ['/posthorn/busybox', 'sh', '-c', FEED, 'posthorn', ...[...command.command, ...command.args].map(escaped)],
+    command: ['/posthorn/busybox', 'sh', '-c', FEED, 'posthorn', ...command.command, ...command.args],
     env,
     ...(command.secretRef ? { envFrom: [{ secretRef: { name: command.secretRef.name } }] } : {}),
     securityContext: restricted,
@@ -178,9 +178,9 @@ function program(
   };
 }
 
-/** Kubernetes expands `$(NAME)` in commands and variables; `$$` stands for a dollar sign. */
+/** Kubernetes expands `$(NAME)` in variables too, and these hold what strangers write; `$$` stands for a dollar sign. */
 function escaped(text: string): string {
-  return text.replaceAll('$(', '$$$$(');
+  return text.replaceAll('$', '$$$$');
 }
 
 function volumes(delivery: Delivery, attempt: number): V1Volume[] {
