@@ -22,7 +22,7 @@ const component = (description: string) => ({
 export const mailboxConditions: ConditionDocs = {
   Ready: {
     description:
-      'Mail arrives and the declared password is in effect. When False, it has the reason of the first condition that is.',
+      'What is declared is in effect: addresses, passwords, state, script, members. When False, it has the reason of the first condition that is.',
     reasons: { Provisioned: 'All of it works.' },
   },
   Provisioned: {
@@ -45,14 +45,41 @@ export const mailboxConditions: ConditionDocs = {
     },
   },
   PasswordReady: {
-    description: 'The declared password can be used to log in.',
+    description: 'The declared password, and every app password, can be used to log in.',
     reasons: {
       FromSecret: "The Secret's password is in effect.",
+      FromLDAP: 'There is no passwordSecretRef, and the LDAP server of the MailSystem checks passwords.',
       NotDeclared: 'There is no passwordSecretRef, so nothing to do.',
       SecretNotFound: 'The Secret does not exist in this namespace. A password that was set before stays.',
       KeyNotFound: 'The Secret has no such key. A password that was set before stays.',
       InvalidPassword: 'The value is empty or can not be a password. A password that was set before stays.',
       NotChecked: 'Unknown: the Secret is read when the mailbox can be provisioned.',
+    },
+  },
+  SieveReady: {
+    description: 'With spec.sieve or spec.vacation: the declared script is in effect.',
+    reasons: {
+      Compiled: 'It is.',
+      Pending: 'Unknown: the store has not compiled it yet. The one before is in effect.',
+      CompileError: 'It does not compile, and the one before is in effect. The message quotes the compiler.',
+    },
+  },
+  MembersReady: {
+    description: 'With spec.members: every member has access.',
+    reasons: {
+      Shared: 'They have.',
+      MemberNotFound: 'There is no Mailbox of that name in this namespace. The other members have access.',
+      MemberElsewhere:
+        'The member is stored on another shard, or in another MailSystem, and can not read this mailbox.',
+      MemberIsItself: 'A Mailbox is no member of itself.',
+    },
+  },
+  Sending: {
+    description:
+      'Present while something is known of how the account sends. It does not count for Ready: the object is as it should be.',
+    reasons: {
+      Throttled: 'The account sent like a spammer and may not send for a time, which the message names.',
+      Reported: 'The account was conspicuous and may go on sending.',
     },
   },
 };
@@ -161,6 +188,17 @@ export const mailSystemConditions: ConditionDocs = {
   MxReady: component('The mx pods run.'),
   SubmissionReady: component('The submission pods run.'),
   EgressReady: component('The egress pods run.'),
+  ForwardReady: component('The forward pods run. While they do not, mail for ForwardRules waits at the mx.'),
+  CourierReady: component('The courier runs. While it does not, mail for webhooks and commands waits.'),
+  LDAPReady: {
+    description:
+      'With spec.ldap: the Secrets that it names are there. Whether the server answers is seen by the gatekeepers, not here.',
+    reasons: {
+      Configured: 'They are.',
+      SecretNotFound: 'bindSecretRef or caSecretRef names a Secret that does not exist.',
+      KeyNotFound: 'A Secret lacks username, password or the certificate.',
+    },
+  },
   ProxyReady: component('The IMAP proxies run.'),
   StoreReady: component('The stores run.'),
   Deleting: {

@@ -11,6 +11,10 @@ import { day, timestamp } from './time.js';
 
 const MAX_ALIASES = 64;
 
+/** Neither the database nor Sieve can hold it. */
+const isClean = (value: string): boolean => !value.includes('\0');
+const NOT_CLEAN = 'must not contain a NUL character';
+
 const aliases = z
   .array(hostedAddress())
   .max(MAX_ALIASES)
@@ -49,7 +53,10 @@ const appPassword = z
       /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
       'must be lower-case letters, digits and inner hyphens, at most 63',
       63,
-    ).describe('Name of the app password, as it is called in logs.'),
+    )
+      .refine((name) => name !== 'password', 'must not be "password", which is the name of the main one')
+      .meta(rules({ rule: "self != 'password'", message: 'must not be "password", which is the name of the main one' }))
+      .describe('Name of the app password, as it is called in logs.'),
     secretRef: z
       .object({
         name: objectName().describe('Name of the Secret.'),
@@ -79,9 +86,10 @@ const member = z
 const vacation = z
   .object({
     subject: text(/^[^\r\n]+$/, 'must be one line', 200)
+      .refine(isClean, NOT_CLEAN)
       .optional()
       .describe('Subject of the answer. Default: "Auto: " and the subject of the message that is answered.'),
-    message: z.string().min(1).max(10_000).describe('Text of the answer.'),
+    message: z.string().min(1).max(10_000).refine(isClean, NOT_CLEAN).describe('Text of the answer.'),
     from: day().optional().describe('First day on which messages are answered (UTC). Default: at once.'),
     until: day().optional().describe('Last day on which messages are answered (UTC). Default: until it is removed.'),
     everyDays: count(1, 365).default(7).describe('A sender gets one answer in so many days.'),
@@ -105,7 +113,15 @@ const retention = z
           /^[^%*\\\r\n\t]+$/,
           'must be the name of a folder, such as Trash or Lists/announce, without % * and backslashes',
           200,
-        ).describe('Name of the folder, as clients show it. Folders below it do not count.'),
+        )
+          .refine(isClean, NOT_CLEAN)
+          .meta(
+            rules({
+              rule: '!self.lowerAscii().startsWith("shared/")',
+              message: "must not be in Shared/: those are other mailboxes' folders; declare it there",
+            }),
+          )
+          .describe('Name of the folder, as clients show it. Folders below it count too.'),
         days: count(1, 36_500).describe('Days after which a message that was put there is removed.'),
       })
       .describe('How long messages stay in a folder.'),
@@ -176,6 +192,7 @@ export const mailboxSpecSchema = z
     sieve: z
       .string()
       .max(65_536)
+      .refine(isClean, NOT_CLEAN)
       .optional()
       .describe(
         'Sieve script that runs before the one that the person keeps by ManageSieve. One that does not compile changes nothing: ' +

@@ -30,6 +30,8 @@ const CONDITION_OF: Readonly<Record<string, ComponentCondition>> = {
   mx: 'MxReady',
   submission: 'SubmissionReady',
   egress: 'EgressReady',
+  forward: 'ForwardReady',
+  courier: 'CourierReady',
   proxy: 'ProxyReady',
   store: 'StoreReady',
   redis: 'FilterReady',

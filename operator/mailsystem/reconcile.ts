@@ -4,6 +4,7 @@ import { attachDirectory } from './attach.js';
 import { ensureCertificates } from './certificates.js';
 import { applyChildren, rollOne } from './children.js';
 import type { MailSystemDependencies } from './dependencies.js';
+import { ldapVerdict } from './ldap.js';
 import { nextLook } from './looks.js';
 import { writeSystemStatus } from './report.js';
 import type { Verdict } from './status.js';
@@ -95,6 +96,7 @@ async function fullLook(
     certificates.verdict,
     ...(await attachDirectory(deps, { key, object, spec, certificates })),
     ...children.verdicts,
+    ...(await ldapVerdict(deps.client, object.metadata.namespace ?? '', spec)),
   ];
   await writeSystemStatus(deps, object, spec, [...verdicts, ...deletionVerdicts(deps, key, object)]);
   const generation = object.metadata.generation ?? 0;

@@ -32,7 +32,10 @@ export async function writeSystemStatus(
   const status = {
     ...object.status,
     observedGeneration: generation,
-    conditions: setConditions(object.status?.conditions, conditions, { generation, now: deps.now().toISOString() }),
+    conditions: setConditions(remaining(object, conditions), conditions, {
+      generation,
+      now: deps.now().toISOString(),
+    }),
     endpoints,
     detail,
   };
@@ -44,6 +47,15 @@ export async function writeSystemStatus(
     fieldManager: FIELD_MANAGER,
   });
   if (written) deps.mailSystems.observe(written as MailSystem);
+}
+
+/** Conditions that are there only when there is something to say. */
+const OCCASIONAL: ReadonlySet<string> = new Set(['SpecValid', 'LDAPReady', 'Deleting']);
+
+/** What was said before, without what there is nothing to say of any more. */
+function remaining({ status }: MailSystem, told: readonly Verdict[]) {
+  const types = new Set(told.map(({ type }) => type));
+  return status?.conditions?.filter(({ type }) => !OCCASIONAL.has(type) || types.has(type));
 }
 
 function publicServices(deps: MailSystemDependencies, key: string, system: string): ServiceObject[] {

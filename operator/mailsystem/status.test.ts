@@ -15,6 +15,8 @@ const all: ComponentCondition[] = [
   'MxReady',
   'SubmissionReady',
   'EgressReady',
+  'ForwardReady',
+  'CourierReady',
   'ProxyReady',
   'StoreReady',
 ];
@@ -27,7 +29,7 @@ const statusOf = (workloads: Workload[], verdicts: Verdict[] = [applied]) => {
 describe('systemStatus', () => {
   it('is Ready when every component and every step is', () => {
     const { by, detail } = statusOf(all.map((condition) => workload(condition)));
-    expect(Object.values(by).map((c) => c.status)).toEqual(Array.from({ length: 9 }, () => 'True'));
+    expect(Object.values(by).map((c) => c.status)).toEqual(Array.from({ length: 11 }, () => 'True'));
     expect(detail).toBe('1 of 1 stores, 1 of 1 database members');
   });
 

@@ -22,6 +22,8 @@ export type ComponentCondition =
   | 'MxReady'
   | 'SubmissionReady'
   | 'EgressReady'
+  | 'ForwardReady'
+  | 'CourierReady'
   | 'ProxyReady'
   | 'StoreReady';
 
@@ -31,6 +33,8 @@ const COMPONENTS: readonly ComponentCondition[] = [
   'MxReady',
   'SubmissionReady',
   'EgressReady',
+  'ForwardReady',
+  'CourierReady',
   'ProxyReady',
   'StoreReady',
 ];
