@@ -23,7 +23,7 @@ export const OPERATOR_RULES: readonly Rule[] = [
     reason: 'Conditions.',
     apiGroups: ['posthorn.dev'],
     resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status', 'forwardrules/status'],
-    verbs: ['patch'],
+    verbs: ['update'],
   },
   {
     reason: 'Children refer to their owner with blockOwnerDeletion, which takes this right.',

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, createClient } from './client.js';
+import { writeStatus } from './conditions.js';
 import { ApiError, isAlreadyExists, isConflict, isInvalid, isNotFound } from './errors.js';
 import { builtin } from './object.js';
 import { type FaultProxy, startProxy } from './testing/proxy.js';
@@ -99,6 +100,25 @@ describe('errors', () => {
     const error = await client.get(widgets, { namespace, name: 'absent' }).catch((e: unknown) => e);
     expect(isNotFound(error)).toBe(true);
     expect(error).toMatchObject({ status: 404, reason: 'NotFound', verb: 'get', object: `Widget ${namespace}/absent` });
+  });
+
+  it('writes a status where it differs, and never over what it has not seen', async () => {
+    const made = await client.create(widgets, widget(namespace, 'status'), by);
+    const write = (object: Widget, status: object) =>
+      writeStatus({ client, type: widgets, object, status, fieldManager: 'test' });
+    const written = await write(made, { seen: 1, gone: true });
+    expect(written).toMatchObject({ spec: made.spec, status: { seen: 1, gone: true } });
+    expect(await write(written as Widget, { seen: 1, gone: true, none: undefined })).toBeUndefined();
+    expect((await write(written as Widget, { seen: 2 }))?.status).toEqual({ seen: 2 });
+    const stale = await write(made, { seen: 3 }).catch((e: unknown) => e);
+    expect(isConflict(stale)).toBe(true);
+    await client.delete(widgets, { namespace, name: 'status' });
+    expect(await write(made, { seen: 3 })).toBeUndefined();
+    const anew = await client.create(widgets, widget(namespace, 'status'), by);
+    const foreign = await write({ ...anew, metadata: { ...anew.metadata, uid: made.metadata.uid } }, { seen: 3 }).catch(
+      (e: unknown) => e,
+    );
+    expect(isConflict(foreign)).toBe(true);
   });
 
   it('tells conflicts from existing objects from invalid ones', async () => {

@@ -66,6 +66,16 @@ export interface Client {
     patch: object,
     options: WriteOptions,
   ): Promise<T>;
+  /**
+   * Replaces the status of the object as it is in `object`: refused with a conflict if another version, or another
+   * object of that name, is there by now. For custom resources; the server ignores all else.
+   */
+  replaceStatus<T extends KubeObject>(
+    type: ResourceType,
+    object: KubeObject,
+    status: object,
+    options: WriteOptions,
+  ): Promise<T>;
   /** False if there was no such object. */
   delete(type: ResourceType, ref: ObjectRef, options?: DeleteOptions): Promise<boolean>;
   /** Events until the server ends the watch; rejects with the server's error (410: list again). Ends early on abort. */
@@ -180,6 +190,18 @@ export function createClient(connection: Connection, options: ClientOptions = {}
         idempotent: true,
         body: patch,
         contentType: mergePatch,
+      });
+    },
+
+    replaceStatus: (type, { apiVersion, kind, metadata }, status, write) => {
+      const { name, namespace, uid, resourceVersion } = metadata;
+      return perform({
+        ...on(type, { name, namespace }, 'status'),
+        ...writeCall(write),
+        method: 'PUT',
+        verb: 'replaceStatus',
+        idempotent: true,
+        body: { apiVersion, kind, metadata: { name, namespace, uid, resourceVersion }, status },
       });
     },
 

@@ -124,9 +124,13 @@ describe('in good weather', () => {
       async () => void (await direct.create(widgets, widget(namespace, 'a'), by)),
     );
     await watching();
+    const spec = informer.cache.get(`${namespace}/a`)?.spec;
     const written = await direct.patchStatus<Widget>(widgets, { namespace, name: 'a' }, { status: { seen: 1 } }, by);
     informer.observe(written);
     expect(informer.cache.get(`${namespace}/a`)?.status).toEqual({ seen: 1 });
+    // What was made of a spec is remembered by its identity.
+    expect(spec).toBeDefined();
+    expect(informer.cache.get(`${namespace}/a`)?.spec).toBe(spec);
     await direct.create(widgets, widget(namespace, 'b'), by);
     await eventually(() => expect(log()).toContain('added b'));
     expect(log()).toEqual(['added a', 'updated a', 'added b']);

@@ -59,7 +59,7 @@ export function createStore<T extends KubeObject>(
   const put = (raw: T, initial: boolean): void => {
     const known = cache.get(keyOf(raw));
     if (known?.metadata.resourceVersion === raw.metadata.resourceVersion && sameIncarnation(known, raw)) return;
-    const object = trim(raw);
+    const object = keepingSpec(known, trim(raw));
     const previous = cache.set(object);
     if (previous === undefined) emit({ type: 'added', object, initial });
     else if (sameIncarnation(previous, object)) emit({ type: 'updated', object, previous, initial: false });
@@ -87,6 +87,14 @@ export function createStore<T extends KubeObject>(
         put(structuredClone(object), false);
     },
   };
+}
+
+/** What was made of a spec is remembered by its identity, and a status write doesn't change it. */
+function keepingSpec<T extends KubeObject>(known: T | undefined, object: T): T {
+  const { generation } = object.metadata;
+  if (generation === undefined || known?.metadata.generation !== generation || !sameIncarnation(known, object))
+    return object;
+  return 'spec' in known && 'spec' in object ? { ...object, spec: known.spec } : object;
 }
 
 function sameIncarnation(a: KubeObject | undefined, b: KubeObject): boolean {

@@ -65,7 +65,7 @@ function resultOf(
         met: ours.seconds <= 1.3 * reference,
       },
       { what: `peak memory ≤ ${MEMORY_BOUND_MIB} MiB (${peak.toFixed(0)})`, met: peak <= MEMORY_BOUND_MIB },
-      { what: 'one status write per Mailbox', met: ours.writes['patchStatus mailboxes'] === n },
+      { what: 'one status write per Mailbox', met: ours.writes['replaceStatus mailboxes'] === n },
       { what: 'a restart writes nothing', met: Object.keys(restart.writes).length === 0 },
     ],
     details: { operator: ours, restart, references },
@@ -140,7 +140,7 @@ async function waitForWrites(operator: OperatorProcess, n: number): Promise<{ fi
     const done = sum(
       samples,
       'posthorn_api_requests_total',
-      'verb="patchStatus"',
+      'verb="replaceStatus"',
       'resource="mailboxes"',
       'code="200"',
     );

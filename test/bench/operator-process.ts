@@ -79,7 +79,7 @@ export function sum(samples: Samples, metric: string, ...labels: string[]): numb
   return total;
 }
 
-const WRITES = ['apply', 'create', 'patch', 'patchStatus', 'update', 'delete'];
+const WRITES = ['apply', 'create', 'patch', 'patchStatus', 'replaceStatus', 'update', 'delete'];
 
 /** Writes to the API by verb and resource, those to the leader's lease left out. */
 export function writes(samples: Samples): Record<string, number> {
