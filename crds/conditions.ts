@@ -90,6 +90,41 @@ export const forwardRuleConditions: ConditionDocs = {
       'Mail for the address goes to all targets. When False, it has the reason of the first condition that is.',
     reasons: { Forwarding: 'All of it works.' },
   },
+  Accepted: {
+    description: 'The address and every target are possible.',
+    reasons: {
+      Accepted: 'They are.',
+      InvalidSpec: INVALID_SPEC,
+      DomainNotFound: 'No MailDomain in this namespace is for the domain of the address.',
+      SystemNotFound: 'The MailDomain has no MailSystem yet.',
+      AddressConflict:
+        "Another object claimed the address first, so this rule has no effect. To forward a Mailbox's own mail, name it in keepCopy.",
+      LoopDetected:
+        'Mail would come back to where it was. The message has the chain. The rule stays as it was, or without effect if it is new.',
+      ChainTooLong: 'Too many forwards follow each other. The rule stays as it was.',
+      TargetNotFound: 'A target is in a domain of ours, and nobody has that address. The other targets get mail.',
+      ConsentMissing:
+        'A target is in a domain of another namespace whose MailDomain does not accept forwards from this one. The other targets get mail.',
+      WebhookNotAllowed:
+        'The URL of a webhook leads into the cluster or is not encrypted, and its host is not in spec.webhooks.allowHosts of the MailSystem. The other targets get mail.',
+      CommandNotAllowed:
+        'The rule is in another namespace than its MailSystem, where commands do not run. The other targets get mail.',
+      MailboxNotFound: 'keepCopy or sendAs names a Mailbox that does not exist. The targets get mail.',
+      Invalid: 'The directory refuses the rule as it is written.',
+    },
+  },
+  Provisioned: {
+    description: 'Every member of the directory that servers ask shows the forward.',
+    reasons: {
+      Provisioned: 'It does.',
+      NotAccepted: 'Nothing was changed in the directory: see Accepted.',
+      NoTarget: 'No target is left of those declared, so mail for the address is refused: see Accepted.',
+      UnknownDomain: 'The domain is not in the directory yet.',
+      WaitingForReplicas:
+        'It is written, and some member does not show it yet: until then mail may be deferred, not refused.',
+      DirectoryUnavailable: DIRECTORY_UNAVAILABLE,
+    },
+  },
 };
 
 export const mailDomainConditions: ConditionDocs = {
@@ -105,7 +140,11 @@ export const mailDomainConditions: ConditionDocs = {
       InvalidSpec: INVALID_SPEC,
       SystemNotFound: 'There is no MailSystem in this namespace, or not the one in spec.system.',
       AmbiguousSystem: 'The namespace has several MailSystems: say which in spec.system.',
-      DomainConflict: 'An older MailDomain declares the same domain.',
+      DomainConflict: 'Another MailDomain had the domain first.',
+      TenantNotAdmitted:
+        'spec.systemNamespace is another namespace, and no such MailSystem there names ours in spec.tenants.namespaces.',
+      OwnershipNotVerified:
+        'The MailSystem is in another namespace, and the DNS does not show yet that the domain is ours.',
       SystemNotReady: 'The MailSystem exists, and its directory can not be written yet.',
     },
   },
@@ -123,9 +162,20 @@ export const mailDomainConditions: ConditionDocs = {
     description: 'The domain is in the directory.',
     reasons: { Provisioned: 'It is: the mx accepts mail for it.', DirectoryUnavailable: DIRECTORY_UNAVAILABLE },
   },
+  OwnershipVerified: {
+    description:
+      'Present when the MailSystem is in another namespace: whether the DNS shows that the domain is ours. A proof that was seen once is remembered.',
+    reasons: {
+      Verified: 'It does.',
+      RecordNotFound: 'The DNS has no such TXT record. It is looked for with growing intervals, at most ten minutes.',
+      RecordDiffers: 'There is a TXT record of that name with another value.',
+      LookupFailed: 'The DNS could not be asked.',
+      RecordMissing: 'The record was seen before and is no longer there. Mail goes on.',
+    },
+  },
   Deleting: {
     description: 'Present while the deletion of the MailDomain waits.',
-    reasons: { InUse: 'Mailboxes have addresses in the domain, and go on working. Delete them first.' },
+    reasons: { InUse: 'Mailboxes or ForwardRules have addresses in the domain, and go on working. Delete them first.' },
   },
 };
 

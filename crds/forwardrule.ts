@@ -26,9 +26,6 @@ const mailboxRef = (description: string) =>
     .optional()
     .describe(description);
 
-const secretKey = (fallback: string) =>
-  text(/^[-._a-zA-Z0-9]+$/, 'must be a key of a Secret: letters, digits, "-", "_" and "."', 253).default(fallback);
-
 const webhook = z
   .object({
     url: text(
@@ -41,12 +38,14 @@ const webhook = z
     secretRef: z
       .object({
         name: objectName().describe('Name of the Secret.'),
-        key: secretKey('token').describe('Key in the Secret.'),
+        key: text(/^[-._a-zA-Z0-9]+$/, 'must be a key of a Secret: letters, digits, "-", "_" and "."', 253)
+          .default('key')
+          .describe(
+            "Key in the Secret whose value requests are signed with: X-Posthorn-Signature: sha256=HMAC. If the Secret has a key ca.crt too, the server's certificate is checked against that.",
+          ),
       })
       .optional()
-      .describe(
-        'Secret in the same namespace whose value is sent along: Authorization: Bearer VALUE. Default: none is sent.',
-      ),
+      .describe('Secret in the same namespace by which the program knows us. Default: requests are not signed.'),
     timeoutSeconds: count(1, 300)
       .default(30)
       .describe('How long an answer is waited for. After that the delivery is put off.'),
@@ -60,12 +59,12 @@ const command = z
       'must be the reference of an image, such as registry.example.org/bots/bridges:1.4',
       512,
     ).describe('Image that the command runs in.'),
-    command: z.array(z.string().max(4096)).max(64).default([]).meta({
-      description: "The program and its first arguments. Default: the image's entry point.",
+    command: z.array(z.string().max(4096)).min(1).max(64).meta({
+      description: "The program and its first arguments. The image's entry point is not used.",
       'x-kubernetes-list-type': 'atomic',
     }),
     args: z.array(z.string().max(4096)).max(64).default([]).meta({
-      description: "Arguments. Default: the image's.",
+      description: 'Further arguments. Default: none.',
       'x-kubernetes-list-type': 'atomic',
     }),
     secretRef: z
@@ -76,7 +75,9 @@ const command = z
       .default(300)
       .describe('How long the command may run. After that it is ended and the delivery is put off.'),
   })
-  .describe('A program that runs as a Job in the namespace of the rule, with the message on standard input.');
+  .describe(
+    'A program that runs as a Job, with the message on standard input. Only in the namespace of the MailSystem.',
+  );
 
 export const forwardRuleSpecSchema = z
   .object({

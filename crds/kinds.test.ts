@@ -128,6 +128,12 @@ describe('resolve', () => {
       aliases: ['d@xn--bcher-kva.de'],
       quotaBytes: 10 * 2 ** 30,
       passwordSecretRef: { name: 'm', key: 'password' },
+      appPasswords: [],
+      state: 'Active',
+      suspended: { mail: 'Accept' },
+      members: [],
+      retention: [],
+      sending: {},
       deletionPolicy: 'Retain',
     });
     expect(resolveMailbox({ address: 'a@b.example' }).quotaBytes).toBeUndefined();

@@ -181,10 +181,13 @@ export const mailDomainStatusSchema = z
     conditions: conditionsSchema,
     ownership: z
       .object({
-        verifiedAt: z
+        challenge: z.string().max(128).describe('Value of the TXT record that was seen.'),
+        missingSince: z
           .string()
           .max(64)
-          .describe('When the record was first seen, for the domain and system of this object (RFC 3339).'),
+          .optional()
+          .describe('Since when the record is no longer seen (RFC 3339). The domain goes on being served.'),
+        verifiedAt: z.string().max(64).describe('When the record was first seen (RFC 3339).'),
       })
       .optional()
       .describe('Proof that the domain is ours, for a MailSystem in another namespace. It is remembered.'),

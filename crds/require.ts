@@ -7,14 +7,14 @@ export function requirement() {
     .object({
       dkimAlignedFrom: z.array(domain()).min(1).max(64).meta({
         description:
-          'Only mail whose From is in one of these domains, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is.',
+          'Only mail whose From is in one of these domains or below, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is.',
         'x-kubernetes-list-type': 'set',
       }),
       otherwise: z
         .enum(['Reject', 'Tag'])
         .default('Reject')
         .describe(
-          'What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with the header X-Posthorn-Required: fail.',
+          'What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with X-Posthorn-Unauthenticated: yes and as spam.',
         ),
     })
     .optional()

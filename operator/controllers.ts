@@ -1,16 +1,22 @@
+import type { ForwardRule } from '../crds/forwardrule.js';
 import type { Mailbox } from '../crds/mailbox.js';
 import type { MailDomain } from '../crds/maildomain.js';
-import type { MailSystem } from '../crds/mailsystem.js';
+import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../crds/mailsystem.js';
 import type { OperatorConfig } from './config.js';
+import { createForwardRuleController, forwardRuleIndexes } from './forwardrule/controller.js';
+import { enqueueDomain as enqueueRulesOfDomain } from './forwardrule/dependencies.js';
+import { createLandscape } from './forwardrule/landscape.js';
 import { createMailboxController, mailboxIndexes } from './mailbox/controller.js';
-import { enqueueDomain } from './mailbox/dependencies.js';
-import { claimedAddresses } from './mailbox/desired.js';
+import { enqueueClaimants, enqueueDomain } from './mailbox/dependencies.js';
 import { createHostingView, mailDomainIndexes, mailSystemIndexes } from './maildomain/controller.js';
+import type { MailDomainDependencies } from './maildomain/dependencies.js';
 import { domainOf } from './maildomain/hosting.js';
-import { type MailDomainDependencies, reconcileMailDomain } from './maildomain/reconcile.js';
+import { reconcileMailDomain } from './maildomain/reconcile.js';
+import { lookupTxt } from './maildomain/txt.js';
+import { createVerifier } from './maildomain/verify.js';
 import { type Connect, connectInCluster } from './mailsystem/connect.js';
 import type { MailSystemDependencies } from './mailsystem/dependencies.js';
-import { createLooks, type Looks } from './mailsystem/looks.js';
+import { createLooks } from './mailsystem/looks.js';
 import {
   bySystem,
   type PodObject,
@@ -19,7 +25,6 @@ import {
   type WorkloadObject,
 } from './mailsystem/observe.js';
 import { reconcileMailSystem } from './mailsystem/reconcile.js';
-import { isDrift, isNewGeneration, isNews, isSame } from './news.js';
 import type { Client } from './runtime/client.js';
 import { runController } from './runtime/controller.js';
 import type { EventRecorder } from './runtime/events.js';
@@ -27,15 +32,12 @@ import { createInformer, type Informer, type InformerOptions } from './runtime/i
 import type { Log } from './runtime/log.js';
 import type { Metrics } from './runtime/metrics.js';
 import { builtin, type KubeObject, keyOf, type ResourceType } from './runtime/object.js';
-import { createQueue, type Queue } from './runtime/queue.js';
-import type { InformerEvent } from './runtime/store.js';
+import { createQueue } from './runtime/queue.js';
 import { dkimLabel, type Secret } from './signing/secret.js';
 import { syncSigning } from './signing/sync.js';
 import { createSystems } from './systems.js';
-import { mailboxType, mailDomainType, mailSystemType } from './types.js';
-
-/** Events of pods and workloads come in swarms: one reconciliation for all of this time. */
-const SWARM_MS = 2_000;
+import { forwardRuleType, mailboxType, mailDomainType, mailSystemType } from './types.js';
+import { wire, wireChildren } from './wiring.js';
 
 export interface ControllersOptions {
   /** Undefined: all namespaces. */
@@ -71,6 +73,7 @@ export async function startControllers({
   const mailSystems = informer<MailSystem & KubeObject>(mailSystemType, { indexes: mailSystemIndexes });
   const domains = informer<MailDomain & KubeObject>(mailDomainType, { indexes: mailDomainIndexes });
   const mailboxes = informer<Mailbox & KubeObject>(mailboxType, { indexes: mailboxIndexes });
+  const rules = informer<ForwardRule & KubeObject>(forwardRuleType, { indexes: forwardRuleIndexes });
   const secrets = informer<KubeObject>(builtin.secret, { metadataOnly: true, transform: onlyVersion });
   const dkimSecrets = informer<Secret>(builtin.secret, { labelSelector: `${dkimLabel}=true` });
   const statefulSets = informer<WorkloadObject>(builtin.statefulSet, children);
@@ -81,6 +84,7 @@ export async function startControllers({
     mailSystems,
     domains,
     mailboxes,
+    rules,
     secrets,
     dkimSecrets,
     statefulSets,
@@ -95,12 +99,15 @@ export async function startControllers({
     system: createQueue({ name: 'mailsystem', metrics }),
     domain: createQueue({ name: 'maildomain', metrics }),
     mailbox: createQueue({ name: 'mailbox', metrics }),
+    rule: createQueue({ name: 'forwardrule', metrics }),
   };
   const now = () => new Date();
   const isLeaving = (systemKey: string): boolean => {
     const system = mailSystems.cache.get(systemKey);
     return system === undefined || system.metadata.deletionTimestamp !== undefined;
   };
+  const watches = (ns: string): boolean => namespace === undefined || namespace === ns;
+  const systemSpec = (systemKey: string): MailSystemResolved | undefined => resolved(mailSystems.cache.get(systemKey));
   const signingDeps = { secrets: dkimSecrets.cache, hosted: hosting.hosted, log };
 
   const mailbox = createMailboxController({
@@ -109,6 +116,8 @@ export async function startControllers({
     domains,
     secrets,
     hosting: hosting.domain,
+    namespacesOf: hosting.namespacesOf,
+    watches,
     systems,
     isLeaving,
     queue: queues.mailbox,
@@ -117,8 +126,30 @@ export async function startControllers({
     now,
     metrics,
   });
+  const forwardRule = createForwardRuleController({
+    client,
+    rules,
+    mailboxes,
+    context: {
+      landscape: createLandscape({ rules: rules.cache, mailboxes: mailboxes.cache, hosting, systemSpec }),
+      systemSpec,
+      clusterDomain: config.clusterDomain,
+    },
+    systems,
+    isLeaving,
+    watches,
+    onAddress: (address) => enqueueClaimants(mailbox.deps, address),
+    queue: queues.rule,
+    events,
+    log,
+    now,
+    metrics,
+  });
   const looks = createLooks();
-  const onDomain = (ns: string, domain: string) => enqueueDomain(mailbox.deps, ns, domain);
+  const onDomain = (ns: string, domain: string): void => {
+    enqueueDomain(mailbox.deps, ns, domain);
+    enqueueRulesOfDomain(forwardRule.deps, ns, domain);
+  };
   const keys = { client, secrets: dkimSecrets };
   const systemDeps: MailSystemDependencies = {
     client,
@@ -131,7 +162,7 @@ export async function startControllers({
     systems,
     connect,
     looks,
-    usedBy: (systemKey) => usedBy(systemKey, hosting.hosted(systemKey), mailboxes),
+    usedBy: (systemKey) => usedBy(hosting.hosted(systemKey), mailboxes),
     keys,
     syncSigning: async (systemKey) => {
       const system = systems.get(systemKey);
@@ -147,7 +178,13 @@ export async function startControllers({
     dkimSecrets: dkimSecrets.cache,
     hosting: hosting.of,
     hosted: hosting.hosted,
-    mailboxesIn: (ns, domain) => mailboxes.cache.keysByIndex('domain', `${ns}/${domain}`),
+    addressesIn: (ns, domain) =>
+      [mailboxes.cache, rules.cache].reduce((n, cache) => n + cache.keysByIndex('domain', `${ns}/${domain}`).size, 0),
+    verifier: createVerifier(lookupTxt, now),
+    resolverOf: (systemKey) => systemSpec(systemKey)?.resolver,
+    onVerified: (domain) => {
+      for (const key of domains.cache.keysByIndex('claim', domain)) queues.domain.add(key);
+    },
     onHosted: onDomain,
     systems,
     isLeaving,
@@ -156,7 +193,7 @@ export async function startControllers({
     now,
   };
 
-  wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, looks, onDomain });
+  wire({ mailSystems, domains, mailboxes, rules, dkimSecrets, queues, systems, looks, onDomain });
   wireChildren([statefulSets, deployments, services, pods] as Informer<KubeObject>[], queues.system, looks);
   for (const each of informers) each.start();
   await Promise.all(informers.map((each) => each.synced));
@@ -180,6 +217,7 @@ export async function startControllers({
       reconcile: (key) => reconcileMailDomain(domainDeps, key),
     }),
     mailbox.start(),
+    forwardRule.start(),
   ];
 
   return {
@@ -196,88 +234,30 @@ export async function startControllers({
   };
 }
 
-interface Wiring {
-  mailSystems: Informer<MailSystem>;
-  domains: Informer<MailDomain>;
-  mailboxes: Informer<Mailbox>;
-  dkimSecrets: Informer<Secret>;
-  queues: { system: Queue; domain: Queue; mailbox: Queue };
-  systems: ReturnType<typeof createSystems>;
-  looks: Looks;
-  onDomain: (namespace: string, domain: string) => void;
-}
-
-/** Which event makes which object be looked at again. */
-function wire({ mailSystems, domains, mailboxes, dkimSecrets, queues, systems, looks, onDomain }: Wiring): void {
-  const addAll = (queue: Queue, keys: ReadonlySet<string>): void => {
-    for (const key of keys) queue.add(key);
-  };
-  const domainsOf = (namespace = '') => addAll(queues.domain, domains.cache.keysByIndex('namespace', namespace));
-  const systemsOf = (namespace = '') => {
-    const keys = mailSystems.cache.keysByIndex('namespace', namespace);
-    for (const key of keys) looks.invalidate(key);
-    addAll(queues.system, keys);
-  };
-
-  mailSystems.onEvent((event) => {
-    const { object, previous, initial } = event;
-    if (!isNews(event)) return;
-    queues.system.add(keyOf(object), { background: initial });
-    if (isNewGeneration(object, previous)) domainsOf(object.metadata.namespace);
-  });
-  const onDomainNews = ({ type, object, previous, initial }: InformerEvent<MailDomain>): void => {
-    queues.domain.add(keyOf(object), { background: initial });
-    if (type === 'updated' && !isNewGeneration(object, previous)) return;
-    const { namespace = '' } = object.metadata;
-    // Rivals for the same domain, a MailSystem that waits to be deleted, and the mailboxes in the domain.
-    domainsOf(namespace);
-    if (type === 'deleted') systemsOf(namespace);
-    if (!initial) onDomain(namespace, domainOf(object) ?? '');
-  };
-  domains.onEvent((event) => {
-    if (isNews(event)) onDomainNews(event);
-  });
-  mailboxes.onEvent((event) => {
-    if (event.type === 'added' || !isNews(event)) return;
-    // It may have been the last one that a MailDomain's deletion waits for.
-    const before = event.previous ?? event.object;
-    for (const domain of domainsOfMailbox(before)) {
-      addAll(queues.domain, domains.cache.keysByIndex('domain', `${before.metadata.namespace}/${domain}`));
-    }
-  });
-  dkimSecrets.onEvent(({ object, initial }) => {
-    if (!initial) domainsOf(object.metadata.namespace);
-  });
-  systems.onAttach((system) => domainsOf(system.namespace));
-}
-
-function domainsOfMailbox(object: Mailbox): Set<string> {
-  return new Set(claimedAddresses(object).map((address) => address.slice(address.lastIndexOf('@') + 1)));
-}
-
-/** Changes of children only make a status, mostly; some mean that a child is not as it was applied. */
-function wireChildren(children: readonly Informer<KubeObject>[], queue: Queue, looks: Looks): void {
-  const onChild = (event: InformerEvent<KubeObject>): void => {
-    if (event.initial || isSame(event.object, event.previous)) return;
-    const drift = event.object.kind !== 'Pod' && isDrift(event);
-    for (const key of systemOfChild(event.object)) {
-      if (drift) looks.invalidate(key);
-      queue.addAfter(key, SWARM_MS);
-    }
-  };
-  for (const child of children) child.onEvent(onChild);
-}
-
-function usedBy(
-  systemKey: string,
-  hosted: readonly MailDomain[],
-  mailboxes: Informer<Mailbox>,
-): { domains: number; mailboxes: number } {
-  const namespace = systemKey.slice(0, systemKey.indexOf('/'));
+function usedBy(hosted: readonly MailDomain[], mailboxes: Informer<Mailbox>): { domains: number; mailboxes: number } {
   const keys = new Set(
-    hosted.flatMap((object) => [...mailboxes.cache.keysByIndex('domain', `${namespace}/${domainOf(object)}`)]),
+    hosted.flatMap((object) => [
+      ...mailboxes.cache.keysByIndex('domain', `${object.metadata.namespace}/${domainOf(object)}`),
+    ]),
   );
   return { domains: hosted.length, mailboxes: keys.size };
+}
+
+/** Asked for each rule and each domain: objects in caches never change. */
+const resolutions = new WeakMap<MailSystem, MailSystemResolved | null>();
+
+function resolved(object: MailSystem | undefined): MailSystemResolved | undefined {
+  if (object === undefined) return undefined;
+  let spec = resolutions.get(object);
+  if (spec === undefined) {
+    try {
+      spec = resolveMailSystem(object.spec);
+    } catch {
+      spec = null;
+    }
+    resolutions.set(object, spec);
+  }
+  return spec ?? undefined;
 }
 
 /** Of other people's Secrets we keep what tells one version from another, and nothing else. */

@@ -430,7 +430,11 @@ export interface MailDomainStatusCondition {
 
 /** Proof that the domain is ours, for a MailSystem in another namespace. It is remembered. */
 export interface MailDomainStatusOwnership {
-  /** When the record was first seen, for the domain and system of this object (RFC 3339). */
+  /** Value of the TXT record that was seen. */
+  challenge: string;
+  /** Since when the record is no longer seen (RFC 3339). The domain goes on being served. */
+  missingSince?: string;
+  /** When the record was first seen (RFC 3339). */
   verifiedAt: string;
 }
 
@@ -549,7 +553,7 @@ export interface MailboxVacation {
 
 /** How long messages stay in a folder. */
 export interface MailboxRetention {
-  /** Name of the folder, as clients show it. Folders below it do not count. */
+  /** Name of the folder, as clients show it. Folders below it count too. */
   folder: string;
   /** Days after which a message that was put there is removed. */
   days: number;
@@ -557,9 +561,9 @@ export interface MailboxRetention {
 
 /** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
 export interface MailboxRequire {
-  /** Only mail whose From is in one of these domains, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
+  /** Only mail whose From is in one of these domains or below, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
   dkimAlignedFrom: string[];
-  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with the header X-Posthorn-Required: fail. Default: Reject. */
+  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with X-Posthorn-Unauthenticated: yes and as spam. Default: Reject. */
   otherwise?: 'Reject' | 'Tag';
 }
 
@@ -636,27 +640,27 @@ export interface ForwardRuleSpec {
 export interface ForwardRuleWebhook {
   /** Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names the host. */
   url: string;
-  /** Secret in the same namespace whose value is sent along: Authorization: Bearer VALUE. Default: none is sent. */
+  /** Secret in the same namespace by which the program knows us. Default: requests are not signed. */
   secretRef?: ForwardRuleWebhookSecretRef;
   /** How long an answer is waited for. After that the delivery is put off. Default: 30. */
   timeoutSeconds?: number;
 }
 
-/** Secret in the same namespace whose value is sent along: Authorization: Bearer VALUE. Default: none is sent. */
+/** Secret in the same namespace by which the program knows us. Default: requests are not signed. */
 export interface ForwardRuleWebhookSecretRef {
   /** Name of the Secret. */
   name: string;
-  /** Key in the Secret. Default: token. */
+  /** Key in the Secret whose value requests are signed with: X-Posthorn-Signature: sha256=HMAC. If the Secret has a key ca.crt too, the server's certificate is checked against that. Default: key. */
   key?: string;
 }
 
-/** A program that runs as a Job in the namespace of the rule, with the message on standard input. */
+/** A program that runs as a Job, with the message on standard input. Only in the namespace of the MailSystem. */
 export interface ForwardRuleCommand {
   /** Image that the command runs in. */
   image: string;
-  /** The program and its first arguments. Default: the image's entry point. */
-  command?: string[];
-  /** Arguments. Default: the image's. */
+  /** The program and its first arguments. The image's entry point is not used. */
+  command: string[];
+  /** Further arguments. Default: none. */
   args?: string[];
   /** Secret in the same namespace whose keys are the environment variables of the command. Default: none. */
   secretRef?: ForwardRuleCommandSecretRef;
@@ -684,9 +688,9 @@ export interface ForwardRuleSendAs {
 
 /** Senders that must have proved who they are. Default: everybody may write, as the domain allows. */
 export interface ForwardRuleRequire {
-  /** Only mail whose From is in one of these domains, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
+  /** Only mail whose From is in one of these domains or below, and which carries a valid DKIM signature of that domain (aligned as for DMARC), is taken as it is. */
   dkimAlignedFrom: string[];
-  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with the header X-Posthorn-Required: fail. Default: Reject. */
+  /** What becomes of other mail. Reject: it is refused at the mx, so that the sender is told. Tag: it arrives, marked with X-Posthorn-Unauthenticated: yes and as spam. Default: Reject. */
   otherwise?: 'Reject' | 'Tag';
 }
 

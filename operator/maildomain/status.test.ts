@@ -30,6 +30,6 @@ describe('domainStatus', () => {
 
   it('says what its deletion waits for, and goes on being Ready', () => {
     expect(statuses({ deleting: true })).toMatchObject({ Ready: 'True', Deleting: 'False' });
-    expect(domainStatus({ ...fine, deleting: true }).detail).toBe('Deletion waits for 2 Mailboxes');
+    expect(domainStatus({ ...fine, deleting: true }).detail).toBe('Deletion waits for 2 Mailboxes and ForwardRules');
   });
 });

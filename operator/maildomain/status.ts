@@ -9,14 +9,17 @@ export interface DomainObservation {
   system: { ok: true; name: string } | { ok: false; reason: string; message: string };
   dkim: { ok: true; selector: string } | { ok: false; reason: string; message: string };
   directory: { ok: true } | { ok: false; reason: string; message: string };
+  /** Only of a domain that a MailSystem of another namespace serves. */
+  ownership?: { ok: boolean; reason: string; message: string };
   records: readonly DnsRecord[];
+  /** Mailboxes and ForwardRules with an address in it. */
   mailboxes: number;
   deleting: boolean;
 }
 
 /** Conditions and detail of a MailDomain. Pure. */
 export function domainStatus(observation: DomainObservation): { conditions: Verdict[]; detail: string } {
-  const { system, dkim, directory, records, mailboxes, deleting } = observation;
+  const { system, dkim, directory, ownership, records, mailboxes, deleting } = observation;
   const parts: Verdict[] = [
     verdict(
       'SystemReady',
@@ -44,7 +47,9 @@ export function domainStatus(observation: DomainObservation): { conditions: Verd
           message: `Enter the ${records.length} records in status.records in the DNS, if they are not there.`,
         }
       : { ...bad, type: 'Ready' };
-  const conditions = deleting ? [ready, ...parts, inUse(mailboxes)] : [ready, ...parts];
+  // Not part of Ready: a proof that was seen once and is missing now keeps no mail back.
+  const proof = ownership === undefined ? [] : [verdict('OwnershipVerified', ownership, ownership.ok)];
+  const conditions = [ready, ...parts, ...proof, ...(deleting ? [inUse(mailboxes)] : [])];
   return { conditions, detail: detailOf(observation, bad) };
 }
 
@@ -53,7 +58,7 @@ function inUse(mailboxes: number): Verdict {
     type: 'Deleting',
     status: 'False',
     reason: 'InUse',
-    message: `The domain is to be deleted, but ${mailboxes} Mailboxes have addresses in it and go on working: delete them first.`,
+    message: `The domain is to be deleted, but ${mailboxes} Mailboxes and ForwardRules have addresses in it and go on working: delete them first.`,
   };
 }
 
@@ -62,7 +67,7 @@ function verdict(type: string, { reason, message }: { reason: string; message: s
 }
 
 function detailOf({ mailboxes, records, deleting, system }: DomainObservation, bad: Verdict | undefined): string {
-  if (deleting) return `Deletion waits for ${mailboxes} Mailboxes`;
+  if (deleting) return `Deletion waits for ${mailboxes} Mailboxes and ForwardRules`;
   if (bad !== undefined) return `${bad.reason}: ${bad.message}`.slice(0, 200);
   return `Served by ${system.ok ? system.name : 'no system'}; ${records.length} DNS records in status.records`;
 }

@@ -16,12 +16,21 @@ export interface SigningDependencies {
   log: Log;
 }
 
-/** Domain and selector of every key that a MailSystem signs with; its hostname signs the mx's own bounces. */
-export function signingDomains(system: AttachedSystem, hosted: readonly MailDomain[]): Map<string, string> {
-  const domains = new Map([[system.spec.hostname, DEFAULT_SELECTOR]]);
+/** Which key signs for a domain, and in which namespace its Secret is. */
+export interface SigningDomain {
+  selector: string;
+  namespace: string;
+}
+
+/** Every domain that a MailSystem signs for; its hostname signs the mx's own bounces. A tenant's key is in the tenant's namespace. */
+export function signingDomains(system: AttachedSystem, hosted: readonly MailDomain[]): Map<string, SigningDomain> {
+  const domains = new Map([[system.spec.hostname, { selector: DEFAULT_SELECTOR, namespace: system.namespace }]]);
   for (const object of hosted) {
     const { domain, dkim } = resolveMailDomain(object.spec, object.metadata.name);
-    domains.set(domain, dkim.selector ?? DEFAULT_SELECTOR);
+    const namespace = object.metadata.namespace ?? system.namespace;
+    // The name of the mail servers themselves is nobody's to sign for but theirs.
+    if (domain === system.spec.hostname && namespace !== system.namespace) continue;
+    domains.set(domain, { selector: dkim.selector ?? DEFAULT_SELECTOR, namespace });
   }
   return domains;
 }
@@ -34,10 +43,10 @@ export function signingDomains(system: AttachedSystem, hosted: readonly MailDoma
  * @throws when the cache can't be reached or written
  */
 export async function syncSigning(deps: SigningDependencies, system: AttachedSystem): Promise<Set<string>> {
-  const keys = [...signingDomains(system, deps.hosted(system.key))].map(([domain, selector]) => ({
+  const keys = [...signingDomains(system, deps.hosted(system.key))].map(([domain, { selector, namespace }]) => ({
     domain,
     selector,
-    privateKey: privateKeyOf(deps, system, domain, selector),
+    privateKey: privateKeyOf(deps, system, domain, { selector, namespace }),
   }));
   const written = await syncSigningCache(system.signing, keys);
   const usable = new Set(keys.filter((key) => key.privateKey !== undefined).map((key) => key.domain));
@@ -50,9 +59,9 @@ function privateKeyOf(
   deps: SigningDependencies,
   system: AttachedSystem,
   domain: string,
-  selector: string,
+  { selector, namespace }: SigningDomain,
 ): string | undefined {
-  const secret = deps.secrets.get(`${system.namespace}/${dkimSecretName(domain, selector)}`);
+  const secret = deps.secrets.get(`${namespace}/${dkimSecretName(domain, selector)}`);
   if (secret === undefined) return undefined;
   try {
     return readDkimSecret(secret).privateKey;

@@ -1,0 +1,229 @@
+import type { ForwardRule, ForwardRuleResolved } from '../../crds/forwardrule.js';
+import type { MailSystemResolved } from '../../crds/mailsystem.js';
+import type { CourierTarget } from '../directory/rows.js';
+import { chainText, followChains, MAX_CHAIN } from './chain.js';
+import { baseOf, consents, domainPart, type Landscape, resolved } from './landscape.js';
+import { webhookProblem } from './webhook.js';
+
+/** What surrounds a rule, as the caches show it. */
+export interface ForwardContext {
+  landscape: Landscape;
+  systemSpec: (system: string) => MailSystemResolved | undefined;
+  /** Of this cluster, such as cluster.local. */
+  clusterDomain: string;
+}
+
+/** Something that keeps a rule from being what its spec asks for: a condition's reason and message. */
+export interface Problem {
+  reason:
+    | 'InvalidSpec'
+    | 'DomainNotFound'
+    | 'SystemNotFound'
+    | 'LoopDetected'
+    | 'ChainTooLong'
+    | 'TargetNotFound'
+    | 'ConsentMissing'
+    | 'WebhookNotAllowed'
+    | 'CommandNotAllowed'
+    | 'MailboxNotFound';
+  message: string;
+}
+
+/** A forward as the directory should have it. */
+export interface DesiredForward {
+  /** Canonical; `*@domain` is a catch-all. */
+  address: string;
+  to: string[];
+  couriers: CourierTarget[];
+  keepCopy: string | null;
+  sendAs: string | null;
+  require: { from: string[]; otherwise: 'Reject' | 'Tag' } | null;
+}
+
+export interface Desired {
+  /** `namespace/name` of the MailSystem; absent when there is none. */
+  system?: string;
+  /**
+   * Absent: nothing is to be changed in the directory, what worked before goes on working. `'none'`: not one target is
+   * possible, so the address must not be taken.
+   */
+  forward?: DesiredForward | 'none';
+  problems: Problem[];
+}
+
+/** What should be in the directory for a ForwardRule, and what is wrong with it. Pure. */
+export function desiredForward(object: ForwardRule, context: ForwardContext): Desired {
+  const spec = resolved(object);
+  if ('message' in spec) return { problems: [{ reason: 'InvalidSpec', message: spec.message }] };
+  const home = systemOf(object, spec.value, context.landscape);
+  if (typeof home !== 'string') return { problems: [home] };
+  const loop = chainProblem(object, spec.value, home, context.landscape);
+  if (loop !== undefined) return { system: home, problems: [loop] };
+
+  const to = addressTargets(object, spec.value, home, context.landscape);
+  const bots = botTargets(object, spec.value, home, context);
+  const problems = [...to.problems, ...bots.problems, ...mailboxProblems(object, spec.value, home, context.landscape)];
+  if (targetCount({ to: to.targets, couriers: bots.targets }) === 0) return { system: home, forward: 'none', problems };
+  const { address, keepCopy, sendAs, require } = spec.value;
+  const forward: DesiredForward = {
+    address,
+    to: to.targets,
+    couriers: bots.targets,
+    keepCopy: keepCopy?.mailbox ?? null,
+    sendAs: sendAs?.mailbox ?? null,
+    require: require === undefined ? null : { from: require.dkimAlignedFrom, otherwise: require.otherwise },
+  };
+  return { system: home, forward, problems };
+}
+
+function systemOf(
+  object: ForwardRule,
+  { address, domain }: ForwardRuleResolved,
+  landscape: Landscape,
+): string | Problem {
+  const { namespace = '' } = object.metadata;
+  const hosting = landscape.domain(namespace, domain);
+  if (hosting === undefined) {
+    const message = `No MailDomain in namespace ${namespace} has domain ${domain}, which ${address} needs. Create one, or correct the address.`;
+    return { reason: 'DomainNotFound', message };
+  }
+  if (hosting.system === undefined) {
+    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet; its SystemReady condition says why.`;
+    return { reason: 'SystemNotFound', message };
+  }
+  return hosting.system;
+}
+
+/** A rule that doesn't have its address is refused for that; where it would lead is no matter then. */
+function chainProblem(
+  object: ForwardRule,
+  { address }: ForwardRuleResolved,
+  system: string,
+  landscape: Landscape,
+): Problem | undefined {
+  const owner = landscape.owner(system, address);
+  if (owner !== undefined && owner.object.metadata.uid !== object.metadata.uid) return undefined;
+  const next = (forward: string): string[] => {
+    const at = landscape.owner(system, forward);
+    return at?.kind === 'forward' ? forwardsBehind(at.object, system, landscape) : [];
+  };
+  const { loop, length } = followChains(address, next);
+  if (loop !== undefined) {
+    const what = loop.length === 2 ? 'The rule forwards to itself' : 'Mail would go in a circle';
+    const message = `${what}: ${chainText(loop)}. Remove one of these targets. Until then the rule stays as it was before, or without effect if it is new.`;
+    return { reason: 'LoopDetected', message };
+  }
+  if (length <= MAX_CHAIN) return undefined;
+  const message = `${length} forwards follow each other from ${address} on, and at most ${MAX_CHAIN} may: let some of them lead to the last one directly.`;
+  return { reason: 'ChainTooLong', message };
+}
+
+/** Addresses of the rules that get mail by a rule. */
+function forwardsBehind(rule: ForwardRule, system: string, landscape: Landscape): string[] {
+  const spec = resolved(rule);
+  if ('message' in spec) return [];
+  return spec.value.to.flatMap((target) => {
+    const address = baseOf(target);
+    const host = landscape.host(system, domainPart(address));
+    if (host === undefined || !consents(host, rule.metadata.namespace ?? '')) return [];
+    const receiver = landscape.receiver(system, address);
+    const behind = receiver?.kind === 'forward' ? resolved(receiver.object) : undefined;
+    return behind !== undefined && 'value' in behind ? [behind.value.address] : [];
+  });
+}
+
+interface Targets<T> {
+  targets: T[];
+  problems: Problem[];
+}
+
+function addressTargets(
+  object: ForwardRule,
+  { to }: ForwardRuleResolved,
+  system: string,
+  landscape: Landscape,
+): Targets<string> {
+  const found: Targets<string> = { targets: [], problems: [] };
+  for (const target of to) {
+    const problem = targetProblem(object, target, system, landscape);
+    if (problem === undefined) found.targets.push(target);
+    else found.problems.push(problem);
+  }
+  return found;
+}
+
+function targetProblem(object: ForwardRule, target: string, system: string, landscape: Landscape): Problem | undefined {
+  const { namespace = '' } = object.metadata;
+  const address = baseOf(target);
+  const domain = domainPart(address);
+  const host = landscape.host(system, domain);
+  if (host === undefined) return undefined;
+  if (!consents(host, namespace)) {
+    const message = `${target} is in a domain of another namespace, which does not take forwards from ${namespace}: ask for ${namespace} in spec.acceptForwardsFrom of the MailDomain ${domain}. Until then this target gets no mail.`;
+    return { reason: 'ConsentMissing', message };
+  }
+  if (landscape.receiver(system, address) !== undefined) return undefined;
+  const message = `Nobody has the address ${target}: create a Mailbox or ForwardRule for it, or correct it. Until then this target gets no mail.`;
+  return { reason: 'TargetNotFound', message };
+}
+
+function botTargets(
+  { metadata }: ForwardRule,
+  { webhooks, commands }: ForwardRuleResolved,
+  system: string,
+  { systemSpec, clusterDomain }: ForwardContext,
+): Targets<CourierTarget> {
+  const allowHosts = systemSpec(system)?.webhooks.allowHosts ?? [];
+  const found: Targets<CourierTarget> = { targets: [], problems: [] };
+  // One that is refused keeps its place: mail in the queue names its target by number.
+  const refuse = (reason: 'WebhookNotAllowed' | 'CommandNotAllowed', message: string): void => {
+    found.targets.push({ refused: reason });
+    if (!found.problems.some((problem) => problem.message === message)) found.problems.push({ reason, message });
+  };
+  for (const webhook of webhooks) {
+    const problem = webhookProblem(webhook.url, allowHosts, clusterDomain);
+    if (problem === undefined) found.targets.push({ webhook });
+    else refuse('WebhookNotAllowed', `${problem}.`);
+  }
+  const mayRun = system.slice(0, system.indexOf('/')) === metadata.namespace;
+  const elsewhere = `Commands run only for rules in the namespace of their MailSystem, and ${metadata.namespace} is another: use a webhook.`;
+  for (const command of commands) {
+    if (mayRun) found.targets.push({ command });
+    else refuse('CommandNotAllowed', elsewhere);
+  }
+  return found;
+}
+
+/** How many targets get mail. */
+export function targetCount({ to, couriers }: Pick<DesiredForward, 'to' | 'couriers'>): number {
+  return to.length + couriers.filter((target) => !('refused' in target)).length;
+}
+
+function mailboxProblems(
+  { metadata }: ForwardRule,
+  spec: ForwardRuleResolved,
+  system: string,
+  landscape: Landscape,
+): Problem[] {
+  const { namespace = '' } = metadata;
+  const effects = {
+    keepCopy: 'no copy is kept',
+    sendAs: `nobody may send as ${spec.address}`,
+  };
+  return (['keepCopy', 'sendAs'] as const).flatMap((field): Problem[] => {
+    const name = spec[field]?.mailbox;
+    if (name === undefined || isMailboxOf(landscape, namespace, name, system)) return [];
+    const message = `There is no Mailbox ${name} of this MailSystem in namespace ${namespace}, which spec.${field} names: create it, or correct the name. Until then ${effects[field]}.`;
+    return [{ reason: 'MailboxNotFound', message }];
+  });
+}
+
+function isMailboxOf(landscape: Landscape, namespace: string, name: string, system: string): boolean {
+  const address = landscape.mailbox(namespace, name)?.spec.address;
+  if (address === undefined) return false;
+  try {
+    return landscape.domain(namespace, domainPart(baseOf(address)))?.system === system;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,119 @@
+import { parseAddress } from '../../crds/address.js';
+import { type ForwardRule, type ForwardRuleResolved, resolveForwardRule } from '../../crds/forwardrule.js';
+import type { Mailbox } from '../../crds/mailbox.js';
+import { type MailDomain, resolveMailDomain } from '../../crds/maildomain.js';
+import type { MailSystemResolved } from '../../crds/mailsystem.js';
+import { byAge } from '../claims.js';
+import { claimedAddresses } from '../mailbox/desired.js';
+import type { HostingView } from '../maildomain/controller.js';
+import type { CacheReader } from '../runtime/cache.js';
+
+/** What the caches say of the addresses of a MailSystem. Who really has a contested one is the directory's to decide. */
+export interface Landscape {
+  /** The MailDomain of this domain in a namespace, and its system. */
+  domain(namespace: string, domain: string): { name: string; system: string | undefined } | undefined;
+  /** The MailDomain by which a system hosts a domain. */
+  host(system: string, domain: string): MailDomain | undefined;
+  mailbox(namespace: string, name: string): Mailbox | undefined;
+  /** Who has exactly this address in a system. */
+  owner(system: string, address: string): Owner | undefined;
+  /** Who gets mail for an address in a domain of a system: the owner, or by way of postmaster or a catch-all. */
+  receiver(system: string, address: string): Owner | undefined;
+}
+
+export type Owner = { kind: 'mailbox'; object: Mailbox } | { kind: 'forward'; object: ForwardRule };
+
+/** Addresses that somebody answers for in every domain (RFC 2142), unless they are given to others. */
+const POSTMASTERS = ['postmaster', 'abuse'];
+
+export interface LandscapeSources {
+  rules: CacheReader<ForwardRule>;
+  mailboxes: CacheReader<Mailbox>;
+  hosting: Pick<HostingView, 'domain' | 'host'>;
+  /** Its spec, if the MailSystem exists and can be understood. */
+  systemSpec: (system: string) => MailSystemResolved | undefined;
+}
+
+export function createLandscape({ rules, mailboxes, hosting, systemSpec }: LandscapeSources): Landscape {
+  const isIn = (system: string, address: string, namespace = ''): boolean =>
+    hosting.domain(namespace, domainPart(address))?.system === system;
+
+  const owner = (system: string, address: string): Owner | undefined => {
+    const inSystem = <T extends Mailbox | ForwardRule>(objects: readonly T[]): T[] =>
+      objects.filter(({ metadata }) => isIn(system, address, metadata.namespace));
+    const boxes = inSystem(mailboxes.byIndex('address', address));
+    const forwards = inSystem(rules.byIndex('address', address)).sort(byAge);
+    const attachedTo = (rule: ForwardRule) => boxes.find((box) => isAttached(rule, box));
+    const free = forwards.filter((rule) => attachedTo(rule) === undefined);
+    const [first] = [...boxes, ...free].sort(byAge);
+    if (first === undefined) return undefined;
+    if (first.kind === 'ForwardRule') return { kind: 'forward', object: first };
+    const attached = forwards.find((rule) => attachedTo(rule) === first);
+    return attached === undefined ? { kind: 'mailbox', object: first } : { kind: 'forward', object: attached };
+  };
+
+  const receiver = (system: string, address: string, seen = 0): Owner | undefined => {
+    const exact = owner(system, address);
+    if (exact !== undefined) return exact;
+    const postmaster = systemSpec(system)?.postmaster;
+    const local = address.slice(0, address.lastIndexOf('@'));
+    if (seen === 0 && postmaster !== undefined && POSTMASTERS.includes(local)) return receiver(system, postmaster, 1);
+    return owner(system, `*@${domainPart(address)}`);
+  };
+
+  return {
+    domain: hosting.domain,
+    host: hosting.host,
+    mailbox: (namespace, name) => mailboxes.get(`${namespace}/${name}`),
+    owner,
+    receiver: (system, address) => receiver(system, address),
+  };
+}
+
+/** Whether a rule forwards the mail of a mailbox: its address is one of the mailbox's own, and the mailbox keeps a copy. */
+function isAttached(rule: ForwardRule, box: Mailbox): boolean {
+  return rule.spec.keepCopy?.mailbox === box.metadata.name && rule.metadata.namespace === box.metadata.namespace;
+}
+
+/** Addresses that an object claims, for events: one that doesn't parse claims nothing. */
+export function addressesOf(object: ForwardRule | Mailbox): string[] {
+  if (object.kind === 'Mailbox') return claimedAddresses(object);
+  const spec = resolved(object);
+  return 'value' in spec ? [spec.value.address] : [];
+}
+
+/** A target without its detail, in canonical form: what somebody may own. */
+export function baseOf(target: string): string {
+  const { local, domain } = parseAddress(target);
+  return `${local}@${domain}`;
+}
+
+export function domainPart(address: string): string {
+  return address.slice(address.lastIndexOf('@') + 1);
+}
+
+/** Whether the MailDomain lets objects of a namespace forward to its addresses. */
+export function consents(host: MailDomain, namespace: string): boolean {
+  if (host.metadata.namespace === namespace) return true;
+  const { acceptForwardsFrom } = resolveMailDomain(host.spec, host.metadata.name);
+  return acceptForwardsFrom.some((name) => name === namespace || name === '*');
+}
+
+export type Resolution = { value: ForwardRuleResolved } | { message: string };
+
+/** Indexes, landscapes and reconciliation all ask for the same: objects in caches never change. */
+const resolutions = new WeakMap<ForwardRule['spec'], Resolution>();
+
+export function resolved({ spec }: ForwardRule): Resolution {
+  const known = resolutions.get(spec) ?? resolve(spec);
+  resolutions.set(spec, known);
+  return known;
+}
+
+function resolve(spec: ForwardRule['spec']): Resolution {
+  try {
+    return { value: resolveForwardRule(spec) };
+  } catch (error) {
+    return { message: (error as Error).message };
+  }
+}

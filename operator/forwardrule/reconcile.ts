@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ForwardRule } from '../../crds/forwardrule.js';
+import type { Directory } from '../directory/directory.js';
+import { DirectoryUnavailable } from '../directory/errors.js';
+import type { ForwardOutcome, ForwardRow } from '../directory/rows.js';
+import { isPaused, type Result } from '../runtime/controller.js';
+import type { AttachedSystem } from '../systems.js';
+import { enqueueInterested, type ForwardRuleDependencies, type GoneForward } from './dependencies.js';
+import { type DesiredForward, desiredForward } from './desired.js';
+import { addressesOf } from './landscape.js';
+import { type Plan, report } from './report.js';
+
+/** How long a batch waits for the directory's replicas before it says that it waits. */
+const REPLAY_WAIT_MS = 1_000;
+const REPLAY_POLL_MS = 20;
+/** While a new MailSystem starts, its rules say nothing for so long. */
+const QUIET_MS = 15_000;
+
+/** Brings many ForwardRules to their directories: one statement per MailSystem, then a status write for each that changed. */
+export async function reconcileForwardRules(
+  deps: ForwardRuleDependencies,
+  keys: readonly string[],
+): Promise<Map<string, Result>> {
+  const results = new Map<string, Result>();
+  await removeGone(deps, keys, results);
+  const plans = keys.flatMap((key): Plan[] => {
+    const object = deps.rules.cache.get(key);
+    if (object === undefined || isPaused(object) || results.has(key)) return [];
+    return [{ key, object, ...desiredForward(object, deps.context) }];
+  });
+  const groups = groupBySystem(plans);
+  await Promise.all([...groups].map(([system, group]) => reconcileGroup(deps, system, group, results)));
+  return results;
+}
+
+async function reconcileGroup(
+  deps: ForwardRuleDependencies,
+  systemKey: string | undefined,
+  plans: readonly Plan[],
+  results: Map<string, Result>,
+): Promise<void> {
+  if (systemKey === undefined) return report(deps, plans, results, {});
+  const system = deps.systems.get(systemKey);
+  if (system === undefined) return awaitSystem(deps, systemKey, plans, results);
+  try {
+    await report(deps, plans, results, await project(deps, system, plans));
+  } catch (error) {
+    if (error instanceof DirectoryUnavailable) {
+      const settled = plans.filter(({ object }) => isSettled(deps, object));
+      await report(deps, settled, results, { unavailable: error.message });
+    }
+    for (const { key } of plans) results.set(key, { error });
+  }
+}
+
+/** A system that is not attached yet: its attaching makes all its rules be looked at again. */
+async function awaitSystem(
+  deps: ForwardRuleDependencies,
+  systemKey: string,
+  plans: readonly Plan[],
+  results: Map<string, Result>,
+): Promise<void> {
+  for (const { key } of plans) results.set(key, { requeueAfterMs: QUIET_MS });
+  // A restarted operator attaches its systems first: thousands of statuses would be written twice for nothing.
+  if (deps.now().getTime() - deps.startedAt.getTime() < QUIET_MS) return;
+  const unavailable = `The directory of MailSystem ${systemKey} is not ready yet; its conditions tell why.`;
+  const settled = plans.filter(({ object }) => isSettled(deps, object));
+  await report(deps, settled, results, { unavailable });
+}
+
+/** Until a rule has once been looked at, or is a while old, a system that starts is no news. */
+function isSettled(deps: ForwardRuleDependencies, { metadata, status }: ForwardRule): boolean {
+  const age = deps.now().getTime() - Date.parse(metadata.creationTimestamp ?? '');
+  return status?.observedGeneration !== undefined ? status.observedGeneration !== metadata.generation : age > QUIET_MS;
+}
+
+async function project(
+  deps: ForwardRuleDependencies,
+  { directory }: AttachedSystem,
+  plans: readonly Plan[],
+): Promise<{ outcomes: Map<string, ForwardOutcome>; lagging: readonly string[] }> {
+  const without = plans.filter(({ forward }) => forward === 'none');
+  if (without.length > 0) await directory.tombstoneForwards(without.map(({ object }) => ({ uid: uidOf(object) })));
+  const rows = plans.flatMap(({ object, forward }) => rowOf(object, forward));
+  const outcomes = new Map<string, ForwardOutcome>();
+  if (rows.length === 0) return { outcomes, lagging: [] };
+  const { value, lsn } = await directory.projectForwards(rows);
+  const byUid = new Map(value.map((outcome) => [outcome.uid, outcome]));
+  for (const { key, object } of plans) {
+    const outcome = byUid.get(uidOf(object));
+    if (outcome !== undefined) outcomes.set(key, outcome);
+    if (outcome?.result === 'written') tellRivals(deps, object);
+  }
+  return { outcomes, lagging: await waitForReplicas(directory, lsn) };
+}
+
+/** The row of a rule that is to be projected; none for one that is held back. */
+export function rowOf(object: ForwardRule, forward: DesiredForward | 'none' | undefined): ForwardRow[] {
+  if (forward === undefined || forward === 'none') return [];
+  const { namespace = '', name, creationTimestamp = '' } = object.metadata;
+  return [{ ...forward, object: { uid: uidOf(object), namespace, name }, createdAt: creationTimestamp }];
+}
+
+function uidOf(object: ForwardRule): string {
+  return object.metadata.uid ?? '';
+}
+
+/** This write may have taken the address from somebody: let those look again. */
+function tellRivals(deps: ForwardRuleDependencies, object: ForwardRule): void {
+  for (const address of addressesOf(object)) {
+    const rivals = deps.rules.cache.keysByIndex('address', address);
+    if (rivals.size > 1) for (const key of rivals) deps.queue.add(key);
+    deps.onAddress(address);
+  }
+}
+
+async function waitForReplicas(directory: Directory, lsn: string): Promise<readonly string[]> {
+  const deadline = performance.now() + REPLAY_WAIT_MS;
+  for (;;) {
+    const { ok, lagging } = await directory.replayedEverywhere(lsn);
+    if (ok || performance.now() > deadline) return lagging;
+    await sleep(REPLAY_POLL_MS);
+  }
+}
+
+/**
+ * Objects that are gone: their addresses become free. Which directory they were in may be hard to say by now, so all are told;
+ * one that is attached later finds out by comparison.
+ */
+async function removeGone(
+  deps: ForwardRuleDependencies,
+  keys: readonly string[],
+  results: Map<string, Result>,
+): Promise<void> {
+  const gone = keys.flatMap((key) => (deps.gone.get(key) ?? []).map((entry) => ({ key, entry })));
+  if (gone.length === 0) return;
+  const uids = gone.map(({ entry }) => ({ uid: entry.uid }));
+  try {
+    await Promise.all([...deps.systems.all()].map((system) => removeIn(deps, system, uids)));
+    for (const { key, entry } of gone) forget(deps, key, entry);
+  } catch (error) {
+    for (const { key } of gone) results.set(key, { error });
+  }
+}
+
+async function removeIn(
+  deps: ForwardRuleDependencies,
+  { key, directory }: AttachedSystem,
+  uids: readonly { uid: string }[],
+): Promise<void> {
+  try {
+    await directory.tombstoneForwards(uids);
+  } catch (error) {
+    // A directory that goes with its MailSystem is not waited for.
+    if (!(error instanceof DirectoryUnavailable && deps.isLeaving(key))) throw error;
+  }
+}
+
+function forget(deps: ForwardRuleDependencies, key: string, entry: GoneForward): void {
+  const rest = (deps.gone.get(key) ?? []).filter((other) => other !== entry);
+  if (rest.length === 0) deps.gone.delete(key);
+  else deps.gone.set(key, rest);
+  for (const address of entry.addresses) {
+    enqueueInterested(deps, address);
+    deps.onAddress(address);
+  }
+}
+
+function groupBySystem(plans: readonly Plan[]): Map<string | undefined, Plan[]> {
+  const groups = new Map<string | undefined, Plan[]>();
+  for (const plan of plans) {
+    const group = groups.get(plan.system);
+    if (group) group.push(plan);
+    else groups.set(plan.system, [plan]);
+  }
+  return groups;
+}
