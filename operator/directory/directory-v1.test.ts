@@ -138,7 +138,19 @@ describe('on the leader', () => {
       "SELECT * FROM directory_v1.userdb WHERE username = 'alice@example.org'",
     );
     const home = `/srv/mail/mailboxes/${alice.uuid.slice(0, 2)}/${alice.uuid}`;
-    expect(rows).toEqual([{ username: 'alice@example.org', uuid: alice.uuid, home, shard: 'a', quota_bytes: '1000' }]);
+    expect(rows).toEqual([
+      {
+        username: 'alice@example.org',
+        uuid: alice.uuid,
+        home,
+        shard: 'a',
+        quota_bytes: '1000',
+        addresses: 'alice@example.org,sales@example.org,tagged+exact@example.org',
+        over: false,
+        retention: null,
+        shared: null,
+      },
+    ]);
   });
 
   it('postmaster and abuse of every hosted domain lead to the postmaster, unless somebody claims them', async () => {

@@ -1,5 +1,7 @@
 import { type Database, type DirectoryConnection, openDatabase } from './connection.js';
+import { listForwards, projectForwards, tombstoneForwards } from './forwards.js';
 import { adoptable, listDomains, listMailboxes } from './inventory.js';
+import { clearIncidents, incidents, maintain, sieveResults } from './journal.js';
 import { migrate } from './migrate.js';
 import {
   projectDomains,
@@ -13,6 +15,10 @@ import {
 import { currentLsn, type Replay, replayedEverywhere } from './replication.js';
 import type {
   DomainRow,
+  ForwardInventory,
+  ForwardOutcome,
+  ForwardRow,
+  Incident,
   Lsn,
   MailboxInventory,
   MailboxOutcome,
@@ -21,6 +27,7 @@ import type {
   RetainedMailbox,
   SettingsRow,
   ShardRow,
+  SieveResult,
   Written,
 } from './rows.js';
 
@@ -41,6 +48,10 @@ export interface Directory {
     gone: readonly { uuid: string; objectUid: string }[],
     graceSeconds?: number,
   ): Promise<Written<string[]>>;
+  /** As `projectMailboxes`. Of claims to an address by mailboxes and forwards the elder object's wins. */
+  projectForwards(batch: readonly ForwardRow[]): Promise<Written<ForwardOutcome[]>>;
+  /** The objects are gone. Returns the uids that were there. */
+  tombstoneForwards(gone: readonly { uid: string }[]): Promise<Written<string[]>>;
   /** Returns the uuids whose password changed. null: nobody can log in by a Secret's password. */
   setPasswords(rows: readonly { uuid: string; password: PasswordRow | null }[]): Promise<Written<string[]>>;
   /** Returns the domains that changed. The last writer owns a domain: decide who wins before. */
@@ -54,6 +65,16 @@ export interface Directory {
   /** Live mailboxes in pages of at most `pageSize` (default 1000), in the order of uuid. */
   listMailboxes(pageSize?: number): AsyncIterable<MailboxInventory[]>;
   listDomains(): Promise<DomainRow[]>;
+  /** Forwards in pages of at most `pageSize` (default 1000), in the order of uid. */
+  listForwards(pageSize?: number): AsyncIterable<ForwardInventory[]>;
+  /** What became of the scripts that are declared now, where a store has said so; of all mailboxes, or of these. */
+  sieveResults(uuids?: readonly string[]): Promise<SieveResult[]>;
+  /** Those that are open, or were reported in the last 24 hours, the oldest first. */
+  incidents(): Promise<Incident[]>;
+  /** Ends what incidents forbid. Returns how many there were. */
+  clearIncidents(settled: readonly { uuid: string; kind: string }[]): Promise<Written<number>>;
+  /** Once an hour, and after a migration: a new SRS key when the newest is older than that, and journals are pruned. */
+  maintain(options: { srsRotateDays: number }): Promise<Written<{ srsRotated: boolean }>>;
   /** Deleted mailboxes that had this main address and that an object in this namespace may adopt, newest first. */
   adoptable(address: string, namespace: string): Promise<RetainedMailbox[]>;
   currentLsn(): Promise<Lsn>;
@@ -72,6 +93,8 @@ function directoryOn(database: Database): Directory {
     migrate: () => migrate(database),
     projectMailboxes: (batch) => projectMailboxes(database, batch),
     tombstoneMailboxes: (gone, graceSeconds) => tombstoneMailboxes(database, gone, graceSeconds),
+    projectForwards: (batch) => projectForwards(database, batch),
+    tombstoneForwards: (gone) => tombstoneForwards(database, gone),
     setPasswords: (rows) => setPasswords(database, rows),
     projectDomains: (rows) => projectDomains(database, rows),
     removeDomains: (gone) => removeDomains(database, gone),
@@ -79,6 +102,11 @@ function directoryOn(database: Database): Directory {
     projectSettings: (row) => projectSettings(database, row),
     listMailboxes: (pageSize) => listMailboxes(database, pageSize),
     listDomains: () => listDomains(database),
+    listForwards: (pageSize) => listForwards(database, pageSize),
+    sieveResults: (uuids) => sieveResults(database, uuids),
+    incidents: () => incidents(database),
+    clearIncidents: (settled) => clearIncidents(database, settled),
+    maintain: (options) => maintain(database, options),
     adoptable: (address, namespace) => adoptable(database, address, namespace),
     currentLsn: () => currentLsn(database),
     replayedEverywhere: (lsn) => replayedEverywhere(database, lsn),

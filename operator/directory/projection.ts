@@ -1,9 +1,7 @@
 import type pg from 'pg';
+import { addressConflict, type ConflictRecord, projectApart } from './batch.js';
 import type { Database } from './connection.js';
-import { DirectoryRejected } from './errors.js';
-import { laterLsn } from './replication.js';
 import type {
-  AddressConflict,
   DomainRow,
   MailboxOutcome,
   MailboxRow,
@@ -14,43 +12,17 @@ import type {
   Written,
 } from './rows.js';
 
-const MAX_BATCH = 5_000;
 const DEFAULT_GRACE_SECONDS = 60;
 
-/** See `Directory.projectMailboxes`; what it does is in migrations/0004_projection.sql. */
+/** See `Directory.projectMailboxes`; what it does is in migrations/0004 and 0008. */
 export async function projectMailboxes(
   database: Database,
   batch: readonly MailboxRow[],
 ): Promise<Written<MailboxOutcome[]>> {
-  if (batch.length > MAX_BATCH) {
-    throw new RangeError(`projectMailboxes: ${batch.length} rows at once, at most ${MAX_BATCH} are possible`);
-  }
-  try {
-    return await projectBatch(database, batch);
-  } catch (error) {
-    if (!(error instanceof DirectoryRejected && BAD_DATA.test(error.code))) throw error;
-    return projectHalves(database, batch, error);
-  }
-}
-
-/** SQLSTATE classes for values that a type or a constraint doesn't take. */
-const BAD_DATA = /^(22|23)/;
-
-/** One bad row must not keep the others out: it is found by halving. */
-async function projectHalves(
-  database: Database,
-  batch: readonly MailboxRow[],
-  error: DirectoryRejected,
-): Promise<Written<MailboxOutcome[]>> {
-  const [only] = batch;
-  if (only !== undefined && batch.length === 1) {
-    const refused = { uuid: only.uuid, result: 'refused', reason: 'Invalid', message: error.message, conflicts: [] };
-    return { value: [refused as MailboxOutcome], lsn: '0/0' };
-  }
-  const half = Math.ceil(batch.length / 2);
-  const first = await projectMailboxes(database, batch.slice(0, half));
-  const second = await projectMailboxes(database, batch.slice(half));
-  return { value: [...first.value, ...second.value], lsn: laterLsn(first.lsn, second.lsn) };
+  return projectApart(batch, {
+    project: (rows) => projectBatch(database, rows),
+    refuse: ({ uuid }, message) => ({ uuid, result: 'refused', reason: 'Invalid', message, conflicts: [] }),
+  });
 }
 
 function projectBatch(database: Database, batch: readonly MailboxRow[]): Promise<Written<MailboxOutcome[]>> {
@@ -68,11 +40,7 @@ interface OutcomeRecord {
   readonly result: MailboxOutcome['result'];
   readonly reason: RefusalReason | null;
   readonly shard: string | null;
-  readonly conflicts: {
-    address: string;
-    kind: AddressConflict['kind'] | null;
-    owner: AddressConflict['owner'] | null;
-  }[];
+  readonly conflicts: ConflictRecord[];
 }
 
 function mailboxRecord(row: MailboxRow, ord: number): Record<string, unknown> {
@@ -92,6 +60,24 @@ function mailboxRecord(row: MailboxRow, ord: number): Record<string, unknown> {
     set_password: row.password !== undefined,
     password: row.password?.hash,
     password_source: row.password?.source,
+    ...detailsRecord(row),
+  };
+}
+
+/** What 0006 has added. All of it is always said: to leave out `state` is how the release before asks for no change. */
+function detailsRecord(row: MailboxRow): Record<string, unknown> {
+  return {
+    state: row.state ?? 'Active',
+    state_until: row.stateUntil,
+    suspended_mail: row.suspendedMail ?? 'Accept',
+    ldap_user: row.ldapUser,
+    require: row.require ?? undefined,
+    sending_hour: row.sending?.hour,
+    sending_day: row.sending?.day,
+    retention: row.retention?.length ? row.retention.map(({ folder, days }) => ({ folder, days })) : undefined,
+    sieve: row.sieve ?? '',
+    members: (row.members ?? []).map(({ mailbox, rights, sendAs }) => ({ member: mailbox, rights, send_as: sendAs })),
+    app_passwords: row.appPasswords?.map(({ name, source, hash, protocols }) => ({ name, source, hash, protocols })),
   };
 }
 
@@ -104,11 +90,7 @@ function outcome(row: MailboxRow, record: OutcomeRecord | undefined): MailboxOut
     result: record.result,
     reason: record.reason ?? undefined,
     shard: record.shard ?? undefined,
-    conflicts: record.conflicts.map(({ address, kind, owner }) => ({
-      address,
-      kind: kind ?? undefined,
-      owner: owner ?? undefined,
-    })),
+    conflicts: record.conflicts.map(addressConflict),
   };
 }
 
@@ -118,23 +100,23 @@ export async function tombstoneMailboxes(
   gone: readonly { uuid: string; objectUid: string }[],
   graceSeconds: number = DEFAULT_GRACE_SECONDS,
 ): Promise<Written<string[]>> {
-  return database.write(`delete ${gone.length} mailboxes`, (client) =>
-    names(
+  return database.write(`delete ${gone.length} mailboxes`, async (client) => {
+    const deleted = await names(
       client,
-      `WITH gone AS (
-         UPDATE posthorn.mailboxes m
-         SET deleted_at = now(),
-             purge_after = CASE deletion_policy WHEN 'Delete' THEN now() + make_interval(secs => $2) END
-         FROM jsonb_to_recordset($1) AS g (uuid uuid, "objectUid" text)
-         WHERE m.uuid = g.uuid AND m.object_uid = g."objectUid" AND m.deleted_at IS NULL
-         RETURNING m.uuid
-       ), released AS (
-         DELETE FROM posthorn.addresses a USING gone WHERE a.mailbox = gone.uuid
-       )
-       SELECT uuid::text AS name FROM gone`,
+      `UPDATE posthorn.mailboxes m
+       SET deleted_at = now(),
+           purge_after = CASE deletion_policy WHEN 'Delete' THEN now() + make_interval(secs => $2) END
+       FROM jsonb_to_recordset($1) AS g (uuid uuid, "objectUid" text)
+       WHERE m.uuid = g.uuid AND m.object_uid = g."objectUid" AND m.deleted_at IS NULL
+       RETURNING m.uuid::text AS name`,
       [JSON.stringify(gone), graceSeconds],
-    ),
-  );
+    );
+    await client.query(
+      `SELECT posthorn.release(ARRAY(SELECT address FROM posthorn.addresses WHERE mailbox = ANY ($1::uuid[])))`,
+      [deleted],
+    );
+    return deleted;
+  });
 }
 
 /** See `Directory.setPasswords`. */
@@ -157,20 +139,30 @@ export async function setPasswords(
 
 /** See `Directory.projectDomains`. */
 export async function projectDomains(database: Database, rows: readonly DomainRow[]): Promise<Written<string[]>> {
-  const records = rows.map(({ domain, object, dkimSelector }) => ({ domain, ...object, selector: dkimSelector }));
+  const records = rows.map(({ domain, object, dkimSelector, filter, sendingHour }) => ({
+    domain,
+    ...object,
+    selector: dkimSelector,
+    filter: filter ?? undefined,
+    hour: sendingHour,
+  }));
   return database.write(`project ${rows.length} domains`, (client) =>
     names(
       client,
-      `INSERT INTO posthorn.domains AS d (domain, object_uid, object_namespace, object_name, dkim_selector)
-       SELECT r.domain, r.uid, r.namespace, r.name, r.selector
-       FROM jsonb_to_recordset($1) AS r (domain text, uid text, namespace text, name text, selector text)
+      `INSERT INTO posthorn.domains AS d
+         (domain, object_uid, object_namespace, object_name, dkim_selector, filter, sending_hour)
+       SELECT r.domain, r.uid, r.namespace, r.name, r.selector, r.filter, r.hour
+       FROM jsonb_to_recordset($1) AS r
+         (domain text, uid text, namespace text, name text, selector text, filter jsonb, hour int)
        LEFT JOIN posthorn.domains o ON o.domain = r.domain
-       WHERE o.domain IS NULL OR (o.object_uid, o.object_namespace, o.object_name, o.dkim_selector)
-             IS DISTINCT FROM (r.uid, r.namespace, r.name, r.selector)
+       WHERE o.domain IS NULL
+          OR (o.object_uid, o.object_namespace, o.object_name, o.dkim_selector, o.filter, o.sending_hour)
+             IS DISTINCT FROM (r.uid, r.namespace, r.name, r.selector, r.filter, r.hour)
        ORDER BY r.domain
        ON CONFLICT (domain) DO UPDATE SET
          object_uid = excluded.object_uid, object_namespace = excluded.object_namespace,
-         object_name = excluded.object_name, dkim_selector = excluded.dkim_selector
+         object_name = excluded.object_name, dkim_selector = excluded.dkim_selector,
+         filter = excluded.filter, sending_hour = excluded.sending_hour
        RETURNING d.domain AS name`,
       [JSON.stringify(records)],
     ),
@@ -238,16 +230,21 @@ const SHARD_RECORDS =
 
 /** See `Directory.projectSettings`. */
 export async function projectSettings(database: Database, row: SettingsRow): Promise<Written<boolean>> {
+  const { postmaster, forwardHost, srsDomain, userHour, userDay, domainHour } = row;
+  const values = [postmaster, forwardHost, srsDomain, userHour, userDay, domainHour].map((value) => value ?? null);
   return database.write('project the settings', async (client) => {
     const { rowCount } = await client.query(
-      'UPDATE posthorn.settings SET postmaster = $1 WHERE postmaster IS DISTINCT FROM $1',
-      [row.postmaster],
+      `UPDATE posthorn.settings SET (postmaster, forward_host, srs_domain, user_hour, user_day, domain_hour)
+         = ROW ($1, $2, $3, $4::int, $5::int, $6::int)
+       WHERE (postmaster, forward_host, srs_domain, user_hour, user_day, domain_hour)
+         IS DISTINCT FROM ($1::text, $2::text, $3::text, $4::int, $5::int, $6::int)`,
+      values,
     );
     return rowCount === 1;
   });
 }
 
-async function names(client: pg.ClientBase, sql: string, values: unknown[]): Promise<string[]> {
+export async function names(client: pg.ClientBase, sql: string, values: unknown[]): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(sql, values);
   return rows.map((row) => row.name);
 }

@@ -29,7 +29,7 @@ CREATE TABLE posthorn.app_passwords (
 CREATE TABLE posthorn.members (
     mailbox   uuid NOT NULL REFERENCES posthorn.mailboxes (uuid) ON DELETE CASCADE,
     namespace text NOT NULL,
-    member    text COLLATE "C" NOT NULL,
+    member    text NOT NULL,
     rights    text NOT NULL CHECK (rights IN ('ReadWrite', 'ReadOnly')),
     send_as   boolean NOT NULL,
     PRIMARY KEY (mailbox, member)
@@ -58,8 +58,8 @@ CREATE TABLE posthorn.forwards (
                      CHECK (array_to_string(targets, ',')
                             ~ '^([^@,"<>[:space:][:cntrl:]]+@[^@,"<>[:space:][:cntrl:]]+(,(?!$)|$))*$'),
     couriers         jsonb NOT NULL CHECK (jsonb_typeof(couriers) = 'array'), -- webhooks and commands
-    keep_copy        text COLLATE "C",
-    send_as          text COLLATE "C",
+    keep_copy        text,
+    send_as          text,
     require          jsonb,
     object_namespace text NOT NULL,
     object_name      text NOT NULL,

@@ -352,19 +352,19 @@ END
 $$;
 
 -- Where a forward sends mail now. A webhook or command is RULEUID.N@courier.invalid.
-CREATE FUNCTION posthorn.destinations(forward text) RETURNS TABLE (destination text, inside boolean)
+CREATE FUNCTION posthorn.destinations(rule text) RETURNS TABLE (destination text, inside boolean)
     LANGUAGE sql STABLE AS $$
     SELECT t, EXISTS (SELECT FROM posthorn.domains d WHERE d.domain = split_part(t, '@', -1))
-    FROM posthorn.forwards f CROSS JOIN unnest(f.targets) t WHERE f.uid = forward
+    FROM posthorn.forwards f CROSS JOIN unnest(f.targets) t WHERE f.uid = rule
     UNION ALL
     SELECT format('%s.%s@courier.invalid', f.uid, n), false
-    FROM posthorn.forwards f CROSS JOIN generate_series(0, jsonb_array_length(f.couriers) - 1) n WHERE f.uid = forward
+    FROM posthorn.forwards f CROSS JOIN generate_series(0, jsonb_array_length(f.couriers) - 1) n WHERE f.uid = rule
     UNION ALL
     SELECT main.address, true
     FROM posthorn.forwards f
     JOIN posthorn.mailboxes m ON m.object_namespace = f.object_namespace AND m.object_name = f.keep_copy
     JOIN posthorn.addresses main ON main.mailbox = m.uuid AND main.kind = 'mailbox'
-    WHERE f.uid = forward AND m.deleted_at IS NULL
+    WHERE f.uid = rule AND m.deleted_at IS NULL
 $$;
 
 -- What mail for a forward becomes at the mx: inside destinations, and the forward itself if there are others; that one
@@ -640,8 +640,8 @@ CREATE OR REPLACE VIEW directory_v1.userdb AS
          WHERE s.namespace = m.object_namespace AND s.member = m.object_name
            AND box.deleted_at IS NULL AND box.shard = m.shard
            AND (box.state IN ('Active', 'ReceiveOnly', 'SendBlocked') OR box.state_until <= now())
-           AND coalesce((SELECT h.beat BETWEEN clock_timestamp() - interval '1 minute'
-                                           AND clock_timestamp() + interval '1 minute' FROM posthorn.heartbeat h),
+           AND coalesce((SELECT h.beat BETWEEN statement_timestamp() - interval '1 minute'
+                                           AND statement_timestamp() + interval '1 minute' FROM posthorn.heartbeat h),
                         NOT pg_is_in_recovery())
         ) AS shared
     FROM posthorn.addresses a

@@ -1,0 +1,584 @@
+-- How the operator writes what 0006 has added: more of a mailbox, forwards, and the journal of revocations.
+-- As in 0004: batches are idempotent, one that changes nothing writes nothing, and of two claims to an address the
+-- elder has it, be they of mailboxes or of forwards.
+--
+-- An address may belong to a mailbox and to a forward, if the forward's copy is for that mailbox. Then it is as old as
+-- the elder of them, so that nobody between them in age can part them.
+
+ALTER TYPE posthorn.mailbox_row
+    ADD ATTRIBUTE state          text,
+    ADD ATTRIBUTE state_until    timestamptz,
+    ADD ATTRIBUTE suspended_mail text,
+    ADD ATTRIBUTE ldap_user      text,
+    ADD ATTRIBUTE require        jsonb,
+    ADD ATTRIBUTE sending_hour   integer,
+    ADD ATTRIBUTE sending_day    integer,
+    ADD ATTRIBUTE retention      jsonb,
+    -- These three: NULL leaves what there is.
+    ADD ATTRIBUTE sieve          text,   -- empty: none
+    ADD ATTRIBUTE members        jsonb,  -- [{"member", "rights", "send_as"}]
+    ADD ATTRIBUTE app_passwords  jsonb;  -- [{"name", "source", "hash", "protocols"}]
+
+ALTER TYPE posthorn.claim ADD ATTRIBUTE forward text COLLATE "C";
+
+CREATE OR REPLACE FUNCTION posthorn.claims(batch posthorn.mailbox_row[]) RETURNS SETOF posthorn.claim
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.ord, r.uuid, c.address, substring(c.address FROM '[^@]+$'), c.kind, r.claimed_at, r.object_uid, NULL::text
+    FROM unnest(batch) r
+    CROSS JOIN LATERAL (
+        SELECT r.address, 'mailbox'
+        UNION ALL
+        SELECT DISTINCT alias, 'alias' FROM unnest(r.aliases) alias WHERE alias <> r.address
+    ) AS c (address, kind)
+$$;
+
+-- Is the copy of this forward for that mailbox?
+CREATE FUNCTION posthorn.is_partner(forward text, namespace text, name text) RETURNS boolean
+    LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM posthorn.forwards f
+                   WHERE f.uid = forward AND f.object_namespace = namespace AND f.keep_copy = name)
+$$;
+
+-- The object that has an address, for a message.
+CREATE FUNCTION posthorn.owner(a posthorn.addresses) RETURNS jsonb
+    LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('uid', object_uid, 'namespace', object_namespace, 'name', object_name)
+    FROM (SELECT object_uid, object_namespace, object_name FROM posthorn.mailboxes WHERE uuid = (a).mailbox
+          UNION ALL
+          SELECT uid, object_namespace, object_name FROM posthorn.forwards WHERE uid = (a).forward AND (a).mailbox IS NULL) o
+$$;
+
+-- Addresses that mailboxes no longer have. One with a forward is the forward's alone from now on.
+CREATE FUNCTION posthorn.release(released text[]) RETURNS SETOF uuid
+    LANGUAGE sql VOLATILE AS $$
+    WITH kept AS (
+        UPDATE posthorn.addresses a
+        SET kind = 'forward', mailbox = NULL, claimed_at = f.claimed_at, claimant = f.uid
+        FROM posthorn.forwards f, posthorn.addresses before
+        WHERE a.address = ANY (released) AND f.uid = a.forward AND before.address = a.address
+        RETURNING before.mailbox
+    ), gone AS (
+        DELETE FROM posthorn.addresses a WHERE a.address = ANY (released) AND a.forward IS NULL
+        RETURNING a.mailbox
+    )
+    SELECT mailbox FROM kept UNION ALL SELECT mailbox FROM gone
+$$;
+
+-- A mailbox that has lost its main address cannot be reached by its aliases: others may have them.
+CREATE FUNCTION posthorn.release_unreachable(deprived uuid[]) RETURNS void
+    LANGUAGE sql VOLATILE AS $$
+    SELECT posthorn.release(array_agg(a.address)) FROM posthorn.addresses a
+    WHERE a.mailbox = ANY (deprived)
+      AND NOT EXISTS (SELECT FROM posthorn.addresses p WHERE p.mailbox = a.mailbox AND p.kind = 'mailbox')
+$$;
+
+-- Addresses that forwards no longer have. What a mailbox has besides stays, and is as old as the mailbox again.
+CREATE FUNCTION posthorn.detach(detached text[]) RETURNS void
+    LANGUAGE sql VOLATILE AS $$
+    DELETE FROM posthorn.addresses a WHERE a.address = ANY (detached) AND a.kind = 'forward';
+    UPDATE posthorn.addresses a
+    SET forward = NULL, claimed_at = coalesce(m.claimed_at, a.claimed_at), claimant = m.object_uid
+    FROM posthorn.mailboxes m
+    WHERE a.address = ANY (detached) AND a.forward IS NOT NULL AND m.uuid = a.mailbox
+$$;
+
+-- Why a mailbox cannot be written at all; NULL if it can.
+CREATE OR REPLACE FUNCTION posthorn.refusal(r posthorn.mailbox_row) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    m posthorn.mailboxes;
+    a posthorn.addresses;
+BEGIN
+    SELECT * INTO m FROM posthorn.mailboxes WHERE uuid = r.uuid;
+    IF m.uuid IS NULL AND r.adopt THEN
+        RETURN 'NotAdoptable';
+    ELSIF m.object_uid <> r.object_uid AND (m.deleted_at IS NULL OR NOT r.adopt) THEN
+        RETURN 'UuidInUse';
+    ELSIF m.object_uid <> r.object_uid AND m.object_namespace <> r.object_namespace THEN
+        RETURN 'NotAdoptable';
+    ELSIF m.purge_after <= now() THEN
+        RETURN 'NotAdoptable';
+    ELSIF m.uuid IS NULL AND NOT EXISTS (SELECT FROM posthorn.shards WHERE name = r.shard) THEN
+        RETURN 'UnknownShard';
+    ELSIF NOT EXISTS (SELECT FROM posthorn.domains WHERE domain = substring(r.address FROM '[^@]+$')) THEN
+        RETURN 'UnknownDomain';
+    END IF;
+    SELECT * INTO a FROM posthorn.addresses WHERE address = r.address;
+    IF a.mailbox IS DISTINCT FROM r.uuid AND (a.claimed_at, a.claimant) <= (r.claimed_at, r.object_uid)
+        AND NOT (a.kind = 'forward' AND posthorn.is_partner(a.forward, r.object_namespace, r.object_name)) THEN
+        RETURN 'AddressConflict';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- What of a mailbox is in tables of its own. Returns the mailboxes of which something has changed.
+CREATE FUNCTION posthorn.write_details(accepted posthorn.mailbox_row[]) RETURNS uuid[]
+    LANGUAGE sql VOLATILE SET plan_cache_mode = force_custom_plan AS $$
+    WITH script AS (
+        INSERT INTO posthorn.sieve AS v (mailbox, script, hash, changed_at)
+        SELECT r.uuid, d.script, encode(sha256(convert_to(d.script, 'UTF8')), 'hex'), clock_timestamp()
+        FROM unnest(accepted) r
+        CROSS JOIN LATERAL (SELECT nullif(r.sieve, '')) AS d (script)
+        LEFT JOIN posthorn.sieve o ON o.mailbox = r.uuid
+        WHERE r.sieve IS NOT NULL AND o.script IS DISTINCT FROM d.script
+        ON CONFLICT (mailbox) DO UPDATE SET
+            script = excluded.script, hash = excluded.hash, changed_at = excluded.changed_at
+        RETURNING v.mailbox
+    ), member AS (
+        SELECT r.uuid AS mailbox, r.object_namespace AS namespace, d.member, d.rights, d.send_as
+        FROM unnest(accepted) r
+        CROSS JOIN LATERAL jsonb_to_recordset(r.members) AS d (member text, rights text, send_as boolean)
+    ), member_gone AS (
+        DELETE FROM posthorn.members o USING unnest(accepted) r
+        WHERE o.mailbox = r.uuid AND r.members IS NOT NULL
+          AND NOT EXISTS (SELECT FROM member d WHERE d.mailbox = o.mailbox AND d.member = o.member)
+        RETURNING o.mailbox
+    ), member_written AS (
+        INSERT INTO posthorn.members AS w (mailbox, namespace, member, rights, send_as)
+        SELECT d.* FROM member d
+        LEFT JOIN posthorn.members o ON o.mailbox = d.mailbox AND o.member = d.member
+        WHERE (o.namespace, o.rights, o.send_as) IS DISTINCT FROM (d.namespace, d.rights, d.send_as)
+        ON CONFLICT (mailbox, member) DO UPDATE SET
+            namespace = excluded.namespace, rights = excluded.rights, send_as = excluded.send_as
+        RETURNING w.mailbox
+    ), app_password AS (
+        -- No hash is given where the one of this source is here already. If it isn't, there is no such password.
+        SELECT r.uuid AS mailbox, d.name, CASE WHEN o.source = d.source THEN o.hash ELSE d.hash END AS hash,
+            d.source, d.protocols
+        FROM unnest(accepted) r
+        CROSS JOIN LATERAL jsonb_to_recordset(r.app_passwords)
+            AS d (name text COLLATE "C", source text, hash text, protocols text[])
+        LEFT JOIN posthorn.app_passwords o ON o.mailbox = r.uuid AND o.name = d.name
+    ), app_password_gone AS (
+        DELETE FROM posthorn.app_passwords o USING unnest(accepted) r
+        WHERE o.mailbox = r.uuid AND r.app_passwords IS NOT NULL AND NOT EXISTS
+            (SELECT FROM app_password d WHERE d.mailbox = o.mailbox AND d.name = o.name AND d.hash IS NOT NULL)
+        RETURNING o.mailbox
+    ), app_password_written AS (
+        INSERT INTO posthorn.app_passwords AS w (mailbox, name, hash, source, protocols)
+        SELECT d.* FROM app_password d
+        LEFT JOIN posthorn.app_passwords o ON o.mailbox = d.mailbox AND o.name = d.name
+        WHERE d.hash IS NOT NULL AND (o.source, o.protocols) IS DISTINCT FROM (d.source, d.protocols)
+        ON CONFLICT (mailbox, name) DO UPDATE SET
+            hash = excluded.hash, source = excluded.source, protocols = excluded.protocols
+        RETURNING w.mailbox
+    )
+    SELECT coalesce(array_agg(mailbox), '{}') FROM (
+        TABLE script UNION ALL TABLE member_gone UNION ALL TABLE member_written
+        UNION ALL TABLE app_password_gone UNION ALL TABLE app_password_written) AS changed (mailbox)
+$$;
+
+-- Rows that have nothing to do with each other. Custom plans: then the planner knows how long the arrays are, and
+-- takes indexes for a row and hash joins for a thousand.
+CREATE OR REPLACE FUNCTION posthorn.apply_mailboxes(batch posthorn.mailbox_row[])
+    RETURNS TABLE (ord integer, result text, reason text, shard text, conflicts jsonb)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+#variable_conflict use_column
+DECLARE
+    accepted posthorn.mailbox_row[];
+    claimed  posthorn.claim[];
+    wanted   posthorn.claim[];
+    touched  uuid[] := '{}';
+    more     uuid[];
+    deprived uuid[];
+BEGIN
+    SELECT array_agg(r) INTO accepted FROM unnest(batch) r WHERE posthorn.refusal(r) IS NULL;
+
+    SELECT array_agg(c) INTO claimed FROM posthorn.claims(batch) c;
+
+    SELECT array_agg(ROW(c.ord, c.mailbox, c.address, c.domain, c.kind,
+        CASE WHEN (f.claimed_at, f.uid) < (c.claimed_at, c.claimant) THEN f.claimed_at ELSE c.claimed_at END,
+        CASE WHEN (f.claimed_at, f.uid) < (c.claimed_at, c.claimant) THEN f.uid ELSE c.claimant END,
+        f.uid)::posthorn.claim) INTO wanted
+    FROM unnest(claimed) c
+    JOIN unnest(accepted) r ON r.ord = c.ord
+    JOIN posthorn.domains d ON d.domain = c.domain
+    LEFT JOIN posthorn.addresses a ON a.address = c.address
+    LEFT JOIN posthorn.forwards f
+        ON f.uid = a.forward AND f.object_namespace = r.object_namespace AND f.keep_copy = r.object_name
+    WHERE a.address IS NULL OR a.mailbox = c.mailbox OR (a.kind = 'forward' AND f.uid IS NOT NULL)
+       OR (c.claimed_at, c.claimant) < (a.claimed_at, a.claimant);
+
+    -- The shard is given at birth: where the data is does not change by declaring something else.
+    WITH written AS (
+        INSERT INTO posthorn.mailboxes AS m (uuid, address, shard, quota_bytes, deletion_policy, password,
+            password_source, object_uid, object_namespace, object_name, state, state_until, suspended_mail, ldap_user,
+            require, sending_hour, sending_day, retention, claimed_at)
+        SELECT r.uuid, r.address, coalesce(o.shard, r.shard), r.quota_bytes, r.deletion_policy,
+            CASE WHEN keep.password THEN o.password ELSE r.password END,
+            CASE WHEN keep.password THEN o.password_source ELSE r.password_source END,
+            r.object_uid, r.object_namespace, r.object_name, r.state, r.state_until, r.suspended_mail, r.ldap_user,
+            r.require, r.sending_hour, r.sending_day, r.retention, r.claimed_at
+        FROM unnest(accepted) r
+        LEFT JOIN posthorn.mailboxes o ON o.uuid = r.uuid
+        CROSS JOIN LATERAL (SELECT o.object_uid = r.object_uid
+            AND (NOT r.set_password OR o.password_source IS NOT DISTINCT FROM r.password_source) AS password) AS keep
+        WHERE o.uuid IS NULL OR o.deleted_at IS NOT NULL OR NOT keep.password
+           OR (o.address, o.quota_bytes, o.deletion_policy, o.object_uid, o.object_namespace, o.object_name, o.state,
+               o.state_until, o.suspended_mail, o.ldap_user, o.require, o.sending_hour, o.sending_day, o.retention,
+               o.claimed_at)
+              IS DISTINCT FROM
+              (r.address, r.quota_bytes, r.deletion_policy, r.object_uid, r.object_namespace, r.object_name, r.state,
+               r.state_until, r.suspended_mail, r.ldap_user, r.require, r.sending_hour, r.sending_day, r.retention,
+               r.claimed_at)
+        ORDER BY r.uuid
+        ON CONFLICT (uuid) DO UPDATE SET
+            address = excluded.address, quota_bytes = excluded.quota_bytes,
+            deletion_policy = excluded.deletion_policy, password = excluded.password,
+            password_source = excluded.password_source, object_uid = excluded.object_uid,
+            object_namespace = excluded.object_namespace, object_name = excluded.object_name,
+            state = excluded.state, state_until = excluded.state_until, suspended_mail = excluded.suspended_mail,
+            ldap_user = excluded.ldap_user, require = excluded.require, sending_hour = excluded.sending_hour,
+            sending_day = excluded.sending_day, retention = excluded.retention, claimed_at = excluded.claimed_at,
+            -- Another quota: only the store knows whether it is full now.
+            over_quota = CASE WHEN m.quota_bytes IS NOT DISTINCT FROM excluded.quota_bytes THEN m.over_quota END,
+            deleted_at = NULL, purge_after = NULL
+        WHERE (m.object_uid = excluded.object_uid OR m.deleted_at IS NOT NULL)
+          AND (m.purge_after IS NULL OR m.purge_after > now())
+        RETURNING m.uuid
+    )
+    SELECT coalesce(array_agg(uuid), '{}') INTO more FROM written;
+    touched := touched || more;
+
+    -- Only what is now really theirs: somebody may have adopted the same mailbox at the same moment.
+    SELECT array_agg(r) INTO accepted
+    FROM unnest(accepted) r
+    JOIN posthorn.mailboxes m ON m.uuid = r.uuid AND m.object_uid = r.object_uid AND m.deleted_at IS NULL;
+    SELECT array_agg(c) INTO wanted FROM unnest(wanted) c JOIN unnest(accepted) r ON r.ord = c.ord;
+
+    touched := touched || posthorn.write_details(accepted);
+
+    -- Also an address that stays but changes its kind: a mailbox has one main address at every moment.
+    SELECT coalesce(array_agg(mailbox), '{}') INTO more FROM posthorn.release(ARRAY(
+        SELECT a.address FROM posthorn.addresses a JOIN unnest(accepted) r ON r.uuid = a.mailbox
+        WHERE NOT EXISTS (SELECT FROM unnest(wanted) c
+                          WHERE c.mailbox = a.mailbox AND c.address = a.address AND c.kind = a.kind))) AS mailbox;
+    touched := touched || more;
+
+    SELECT array_agg(o.mailbox) INTO deprived
+    FROM unnest(wanted) c
+    JOIN posthorn.addresses o ON o.address = c.address AND o.kind = 'mailbox' AND o.mailbox <> c.mailbox;
+
+    WITH taken AS (
+        INSERT INTO posthorn.addresses AS a (address, domain, kind, mailbox, claimed_at, claimant, forward)
+        SELECT c.address, c.domain, c.kind, c.mailbox, c.claimed_at, c.claimant, c.forward
+        FROM unnest(wanted) c
+        LEFT JOIN posthorn.addresses o ON o.address = c.address
+        WHERE o.address IS NULL
+           OR (o.kind, o.mailbox, o.claimed_at, o.claimant, o.forward)
+              IS DISTINCT FROM (c.kind, c.mailbox, c.claimed_at, c.claimant, c.forward)
+        ORDER BY c.address
+        ON CONFLICT (address) DO UPDATE SET
+            kind = excluded.kind, mailbox = excluded.mailbox, forward = excluded.forward,
+            claimed_at = excluded.claimed_at, claimant = excluded.claimant
+        WHERE a.mailbox = excluded.mailbox OR (a.kind = 'forward' AND a.forward = excluded.forward)
+           OR (excluded.claimed_at, excluded.claimant) < (a.claimed_at, a.claimant)
+        RETURNING a.mailbox
+    )
+    SELECT coalesce(array_agg(mailbox), '{}') INTO more FROM taken;
+    touched := touched || more;
+
+    PERFORM posthorn.release_unreachable(deprived);
+
+    -- What each row has now, by looking.
+    RETURN QUERY
+    WITH outcome AS (
+        SELECT r.ord, r.uuid, m.shard,
+            CASE WHEN m.uuid IS NULL OR p.address IS NULL
+                 THEN coalesce(posthorn.refusal(r), 'AddressConflict') END AS reason
+        FROM unnest(batch) r
+        LEFT JOIN posthorn.mailboxes m ON m.uuid = r.uuid AND m.object_uid = r.object_uid AND m.deleted_at IS NULL
+        LEFT JOIN posthorn.addresses p ON p.address = r.address AND p.mailbox = r.uuid AND p.kind = 'mailbox'
+    ), lost AS (
+        SELECT c.ord, jsonb_agg(jsonb_build_object(
+            'address', c.address, 'kind', a.kind,
+            'owner', posthorn.owner(a)
+        ) ORDER BY c.address) AS conflicts
+        FROM unnest(claimed) c
+        LEFT JOIN posthorn.addresses a ON a.address = c.address
+        LEFT JOIN posthorn.domains d ON d.domain = c.domain
+        WHERE a.mailbox IS DISTINCT FROM c.mailbox AND (a.address IS NOT NULL OR d.domain IS NULL)
+        GROUP BY c.ord
+    )
+    SELECT outcome.ord,
+        CASE WHEN outcome.reason IS NOT NULL THEN 'refused'
+             WHEN outcome.uuid = ANY (touched) THEN 'written' ELSE 'unchanged' END,
+        outcome.reason,
+        CASE WHEN outcome.reason IS NULL THEN outcome.shard END,
+        coalesce(lost.conflicts, '[]')
+    FROM outcome LEFT JOIN lost ON lost.ord = outcome.ord;
+END
+$$;
+
+-- A batch. Rows that claim each other's addresses go one after another, the eldest first; all others at once.
+CREATE OR REPLACE FUNCTION posthorn.project_mailboxes(batch jsonb)
+    RETURNS TABLE (ord integer, result text, reason text, shard text, conflicts jsonb)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+#variable_conflict use_column
+DECLARE
+    declared  posthorn.mailbox_row[];
+    claimed   posthorn.claim[];
+    contended integer[];
+    row_      posthorn.mailbox_row;
+BEGIN
+    -- An operator of the release before says nothing of states and the like: they stay.
+    SELECT array_agg(jsonb_populate_record(NULL::posthorn.mailbox_row, CASE WHEN item ? 'state' THEN item ELSE coalesce(
+        (SELECT to_jsonb(m) - 'password' - 'password_source' FROM posthorn.mailboxes m WHERE m.uuid = (item ->> 'uuid')::uuid),
+        '{"state": "Active", "suspended_mail": "Accept"}') || item END)) INTO declared
+    FROM jsonb_array_elements(batch) item;
+
+    SELECT array_agg(c) INTO claimed FROM posthorn.claims(declared) c;
+
+    WITH rival AS (
+        SELECT a.ord AS one, b.ord AS other
+        FROM unnest(claimed) a JOIN unnest(claimed) b ON b.address = a.address AND b.ord <> a.ord
+        UNION ALL
+        SELECT c.ord, r.ord FROM unnest(claimed) c
+        JOIN posthorn.addresses held ON held.address = c.address AND held.mailbox <> c.mailbox
+        JOIN unnest(declared) r ON r.uuid = held.mailbox
+        UNION ALL
+        SELECT a.ord, b.ord FROM unnest(declared) a JOIN unnest(declared) b ON b.uuid = a.uuid AND b.ord <> a.ord
+    )
+    SELECT coalesce(array_agg(DISTINCT party.ord), '{}') INTO contended
+    FROM rival CROSS JOIN LATERAL (VALUES (rival.one), (rival.other)) AS party (ord);
+
+    RETURN QUERY SELECT * FROM posthorn.apply_mailboxes(
+        (SELECT array_agg(r) FROM unnest(declared) r WHERE r.ord <> ALL (contended)));
+    FOR row_ IN
+        SELECT r.* FROM unnest(declared) r WHERE r.ord = ANY (contended) ORDER BY r.claimed_at, r.object_uid, r.ord
+    LOOP
+        RETURN QUERY SELECT * FROM posthorn.apply_mailboxes(ARRAY[row_]);
+    END LOOP;
+END
+$$;
+
+-- A declared forward. ord: its place in the batch.
+CREATE TYPE posthorn.forward_row AS (
+    ord              integer,
+    uid              text COLLATE "C",
+    address          text COLLATE "C",
+    targets          text[] COLLATE "C",
+    couriers         jsonb,
+    keep_copy        text,
+    send_as          text,
+    require          jsonb,
+    object_namespace text,
+    object_name      text,
+    claimed_at       timestamptz
+);
+
+-- Why a forward cannot have its address; NULL if it can.
+CREATE FUNCTION posthorn.forward_refusal(r posthorn.forward_row) RETURNS text
+    LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    a posthorn.addresses;
+    f posthorn.forwards;
+BEGIN
+    SELECT * INTO a FROM posthorn.addresses WHERE address = r.address;
+    SELECT * INTO f FROM posthorn.forwards WHERE uid = a.forward AND uid <> r.uid;
+    IF NOT EXISTS (SELECT FROM posthorn.domains WHERE domain = split_part(r.address, '@', -1)) THEN
+        RETURN 'UnknownDomain';
+    ELSIF a.address IS NULL OR a.forward = r.uid OR (r.claimed_at, r.uid) < (a.claimed_at, a.claimant) THEN
+        RETURN NULL;
+    ELSIF posthorn.may_attach(a, r) AND (f.uid IS NULL OR (r.claimed_at, r.uid) < (f.claimed_at, f.uid)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN 'AddressConflict';
+END
+$$;
+
+-- Is this the address of the mailbox that the forward's copy is for?
+CREATE FUNCTION posthorn.may_attach(a posthorn.addresses, r posthorn.forward_row) RETURNS boolean
+    LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM posthorn.mailboxes m WHERE m.uuid = (a).mailbox
+                   AND m.object_namespace = (r).object_namespace AND m.object_name = (r).keep_copy)
+$$;
+
+-- Writes a forward that may have its address; true if anything was to do.
+CREATE FUNCTION posthorn.write_forward(r posthorn.forward_row) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    changed boolean;
+    a       posthorn.addresses;
+BEGIN
+    INSERT INTO posthorn.forwards AS f (uid, address, targets, couriers, keep_copy, send_as, require,
+        object_namespace, object_name, claimed_at)
+    SELECT r.uid, r.address, r.targets, r.couriers, r.keep_copy, r.send_as, r.require,
+        r.object_namespace, r.object_name, r.claimed_at
+    WHERE NOT EXISTS (
+        SELECT FROM posthorn.forwards o WHERE (o.uid, o.address, o.targets, o.couriers, o.keep_copy, o.send_as,
+            o.require, o.object_namespace, o.object_name, o.claimed_at) IS NOT DISTINCT FROM
+            (r.uid, r.address, r.targets, r.couriers, r.keep_copy, r.send_as, r.require, r.object_namespace,
+            r.object_name, r.claimed_at) AND o.uid = r.uid)
+    ON CONFLICT (uid) DO UPDATE SET
+        address = excluded.address, targets = excluded.targets, couriers = excluded.couriers,
+        keep_copy = excluded.keep_copy, send_as = excluded.send_as, require = excluded.require,
+        object_namespace = excluded.object_namespace, object_name = excluded.object_name,
+        claimed_at = excluded.claimed_at;
+    changed := FOUND;
+
+    SELECT * INTO a FROM posthorn.addresses WHERE address = r.address;
+    IF posthorn.may_attach(a, r) THEN
+        UPDATE posthorn.addresses SET forward = r.uid,
+            claimed_at = CASE WHEN (r.claimed_at, r.uid) < (a.claimed_at, a.claimant) THEN r.claimed_at ELSE a.claimed_at END,
+            claimant = CASE WHEN (r.claimed_at, r.uid) < (a.claimed_at, a.claimant) THEN r.uid ELSE a.claimant END
+        WHERE address = r.address AND mailbox = a.mailbox
+          AND (forward IS DISTINCT FROM r.uid OR (r.claimed_at, r.uid) < (claimed_at, claimant));
+        RETURN changed OR FOUND;
+    END IF;
+    INSERT INTO posthorn.addresses AS o (address, domain, kind, forward, claimed_at, claimant)
+    SELECT r.address, split_part(r.address, '@', -1), 'forward', r.uid, r.claimed_at, r.uid
+    WHERE a.forward IS DISTINCT FROM r.uid OR (a.claimed_at, a.claimant) IS DISTINCT FROM (r.claimed_at, r.uid)
+    ON CONFLICT (address) DO UPDATE SET
+        kind = excluded.kind, mailbox = NULL, forward = excluded.forward,
+        claimed_at = excluded.claimed_at, claimant = excluded.claimant
+    WHERE o.forward = excluded.forward OR (excluded.claimed_at, excluded.claimant) < (o.claimed_at, o.claimant);
+    changed := changed OR FOUND;
+    IF a.kind = 'mailbox' THEN
+        PERFORM posthorn.release_unreachable(ARRAY[a.mailbox]);
+    END IF;
+    RETURN changed;
+END
+$$;
+
+-- A batch of declared forwards in, what became of each out. One that is refused is removed: its address is another's.
+CREATE FUNCTION posthorn.project_forwards(batch jsonb)
+    RETURNS TABLE (ord integer, result text, reason text, conflict jsonb)
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    declared posthorn.forward_row[];
+    r        posthorn.forward_row;
+    changed  boolean;
+    reason_  text;
+BEGIN
+    SELECT array_agg(d) INTO declared FROM jsonb_populate_recordset(NULL::posthorn.forward_row, batch) d;
+
+    -- First, addresses that they have and declare no longer: another of the batch may want them.
+    PERFORM posthorn.detach(ARRAY(
+        SELECT a.address FROM unnest(declared) d JOIN posthorn.addresses a ON a.forward = d.uid
+        WHERE a.address <> d.address OR (a.mailbox IS NOT NULL AND NOT posthorn.may_attach(a, d))));
+
+    -- By address, so that two batches at a time wait for each other and don't get stuck; the elder first.
+    FOR r IN SELECT d.* FROM unnest(declared) d ORDER BY d.address, d.claimed_at, d.uid LOOP
+        changed := false;
+        reason_ := posthorn.forward_refusal(r);
+        IF reason_ IS NULL THEN
+            changed := posthorn.write_forward(r);
+            -- Somebody may have been faster.
+            reason_ := CASE WHEN NOT EXISTS (SELECT FROM posthorn.addresses WHERE address = r.address AND forward = r.uid)
+                            THEN 'AddressConflict' END;
+        END IF;
+        IF reason_ IS NOT NULL THEN
+            PERFORM posthorn.remove_forwards(ARRAY[r.uid]);
+        END IF;
+        RETURN QUERY SELECT r.ord,
+            CASE WHEN reason_ IS NOT NULL THEN 'refused' WHEN changed THEN 'written' ELSE 'unchanged' END,
+            reason_,
+            (SELECT jsonb_build_object('address', a.address, 'kind', a.kind, 'owner', posthorn.owner(a))
+             FROM posthorn.addresses a WHERE a.address = r.address AND reason_ = 'AddressConflict');
+    END LOOP;
+END
+$$;
+
+-- The rules are gone; returns those that were there.
+CREATE FUNCTION posthorn.remove_forwards(removed text[]) RETURNS SETOF text
+    LANGUAGE sql VOLATILE AS $$
+    SELECT posthorn.detach(ARRAY(SELECT a.address FROM posthorn.addresses a WHERE a.forward = ANY (removed)));
+    DELETE FROM posthorn.forwards f WHERE f.uid = ANY (removed) RETURNING f.uid
+$$;
+
+-- The journal of revocations writes itself, whoever changes what: the operator, or an administrator by hand.
+CREATE FUNCTION posthorn.revoke_mailbox(revoked uuid, itself boolean, members boolean) RETURNS void
+    LANGUAGE sql VOLATILE AS $$
+    INSERT INTO posthorn.revocations (username)
+    SELECT a.address FROM posthorn.addresses a WHERE itself AND a.mailbox = revoked AND a.kind = 'mailbox'
+    UNION
+    SELECT a.address
+    FROM posthorn.members s
+    JOIN posthorn.mailboxes m ON m.object_namespace = s.namespace AND m.object_name = s.member AND m.deleted_at IS NULL
+    JOIN posthorn.addresses a ON a.mailbox = m.uuid AND a.kind = 'mailbox'
+    WHERE members AND s.mailbox = revoked
+$$;
+
+CREATE FUNCTION posthorn.revoke_on_mailbox() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Of a deleted mailbox the address is deleted, too.
+    PERFORM posthorn.revoke_mailbox(NEW.uuid, NEW.deleted_at IS NULL,
+        (NEW.state, NEW.state_until, NEW.deleted_at) IS DISTINCT FROM (OLD.state, OLD.state_until, OLD.deleted_at));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER revoke AFTER UPDATE OF state, state_until, password, ldap_user, deleted_at ON posthorn.mailboxes
+    FOR EACH ROW WHEN (
+        OLD.deleted_at IS NULL AND (
+            NEW.deleted_at IS NOT NULL
+            OR OLD.password <> coalesce(NEW.password, '') OR OLD.ldap_user <> coalesce(NEW.ldap_user, '')
+            OR (NEW.state <> 'Active' AND (NEW.state, NEW.state_until) IS DISTINCT FROM (OLD.state, OLD.state_until))))
+    EXECUTE FUNCTION posthorn.revoke_on_mailbox();
+
+CREATE FUNCTION posthorn.revoke_on_address() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO posthorn.revocations (username) VALUES (OLD.address);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER revoke_deleted AFTER DELETE ON posthorn.addresses
+    FOR EACH ROW WHEN (OLD.kind = 'mailbox') EXECUTE FUNCTION posthorn.revoke_on_address();
+CREATE TRIGGER revoke_moved AFTER UPDATE OF kind, mailbox ON posthorn.addresses
+    FOR EACH ROW WHEN (OLD.kind = 'mailbox' AND (NEW.kind, NEW.mailbox) IS DISTINCT FROM (OLD.kind, OLD.mailbox))
+    EXECUTE FUNCTION posthorn.revoke_on_address();
+
+CREATE FUNCTION posthorn.revoke_on_app_password() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM posthorn.revoke_mailbox(OLD.mailbox, true, false);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER revoke_deleted AFTER DELETE ON posthorn.app_passwords
+    FOR EACH ROW EXECUTE FUNCTION posthorn.revoke_on_app_password();
+CREATE TRIGGER revoke_changed AFTER UPDATE ON posthorn.app_passwords
+    FOR EACH ROW WHEN ((NEW.hash, NEW.protocols) IS DISTINCT FROM (OLD.hash, OLD.protocols))
+    EXECUTE FUNCTION posthorn.revoke_on_app_password();
+
+CREATE FUNCTION posthorn.revoke_on_member() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO posthorn.revocations (username)
+    SELECT a.address FROM posthorn.mailboxes m JOIN posthorn.addresses a ON a.mailbox = m.uuid AND a.kind = 'mailbox'
+    WHERE m.object_namespace = OLD.namespace AND m.object_name = OLD.member AND m.deleted_at IS NULL;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER revoke_deleted AFTER DELETE ON posthorn.members
+    FOR EACH ROW EXECUTE FUNCTION posthorn.revoke_on_member();
+CREATE TRIGGER revoke_changed AFTER UPDATE ON posthorn.members
+    FOR EACH ROW WHEN ((NEW.namespace, NEW.rights) IS DISTINCT FROM (OLD.namespace, OLD.rights))
+    EXECUTE FUNCTION posthorn.revoke_on_member();
+
+-- What is due: a new SRS key, and old journal entries to remove. Returns whether there is a new key.
+-- The key is made here, so that it is in no statement and no log.
+CREATE FUNCTION posthorn.maintain(rotate_after interval) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    rotated boolean;
+BEGIN
+    INSERT INTO posthorn.srs_secrets (key)
+    SELECT sha256(string_agg(uuid_send(gen_random_uuid()), '')) FROM generate_series(1, 4)
+    HAVING NOT EXISTS (SELECT FROM posthorn.srs_secrets WHERE created_at > now() - rotate_after);
+    rotated := FOUND;
+    DELETE FROM posthorn.srs_secrets s WHERE EXISTS (
+        SELECT FROM posthorn.srs_secrets n WHERE n.created_at > s.created_at AND n.created_at < now() - interval '23 days');
+    DELETE FROM posthorn.revocations WHERE at < now() - interval '1 day';
+    DELETE FROM posthorn.incidents WHERE greatest(reported_at, until) < now() - interval '7 days';
+    RETURN rotated;
+END
+$$;
+SELECT posthorn.maintain(interval '90 days');
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA posthorn FROM PUBLIC;
+REVOKE ALL ON TYPE posthorn.forward_row FROM PUBLIC;
