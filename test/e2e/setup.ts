@@ -12,7 +12,7 @@ export async function setup(project: TestProject): Promise<void> {
   if (process.env.POSTHORN_E2E_LIST !== undefined) {
     // Suites are only looked at: their addresses are never used.
     const nowhere = { host: '192.0.2.1', port: 1 };
-    const outside = { nameServer: '192.0.2.1', sink: '192.0.2.1', trustAnchor: '' };
+    const outside = { nameServer: '192.0.2.1', sink: '192.0.2.1', strict: '192.0.2.1', trustAnchor: '' };
     project.provide('environment', {
       outside,
       smtp: nowhere,

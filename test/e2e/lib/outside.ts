@@ -1,10 +1,15 @@
-/** The world outside: an authoritative name server that signs a private root zone, and a mail server that keeps what it gets. */
+/**
+ * The world outside: an authoritative name server that signs a private root zone, a mail server that keeps what it gets (sink),
+ * and one that refuses what can't prove where it comes from (strict).
+ */
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
+import type { Verdicts } from '../../outside/judge.js';
 import { apply, kube, kubectlOk, root, waitFor } from './kube.js';
 
 export const outsideNamespace = 'outside';
@@ -13,6 +18,8 @@ export interface Outside {
   /** Address of the name server, reachable from pods and from here. */
   nameServer: string;
   sink: string;
+  /** Address of the mail server of strict.example, which checks SPF, DKIM, DMARC and ARC. */
+  strict: string;
   /** DS record of the private root, for `spec.resolver.trustAnchors`. */
   trustAnchor: string;
 }
@@ -25,6 +32,10 @@ export interface Received {
   client: string;
   helo: string;
   raw: string;
+  /** What the strict server found. */
+  verdicts?: Verdicts;
+  /** Why the strict server refused it. */
+  refusal?: string;
 }
 
 interface Service extends KubeObject {
@@ -40,17 +51,29 @@ export async function ensureOutside(): Promise<Outside> {
       { name: 'dns-tcp', port: 53, protocol: 'TCP' },
     ]),
   );
+  const ports = [
+    { name: 'smtp', port: 25, protocol: 'TCP' },
+    { name: 'http', port: 8080, protocol: 'TCP' },
+  ];
+  await apply(service('sink', ports), service('strict', ports));
+  const [nameServer, sink, strict] = await Promise.all([clusterIp('dns'), clusterIp('sink'), clusterIp('strict')]);
+  const scripts = await configMap(nameServer, sink);
+  const version = createHash('sha256').update(JSON.stringify(scripts)).digest('hex').slice(0, 16);
   await apply(
-    service('sink', [
-      { name: 'smtp', port: 25, protocol: 'TCP' },
-      { name: 'http', port: 8080, protocol: 'TCP' },
-    ]),
+    scripts,
+    // Not the name server: with another start it would have other keys.
+    workload('dns', DNS_COMMAND),
+    workload('sink', mailServer('mx.outside.example', 'sink'), { version, nameServer }),
+    workload('strict', mailServer('mx.strict.example', 'strict'), { version, nameServer }),
   );
-  const [nameServer, sink] = await Promise.all([clusterIp('dns'), clusterIp('sink')]);
-  await apply(await configMap(nameServer, sink), workload('dns', DNS_COMMAND), workload('sink', SINK_COMMAND));
-  await waitFor('the outside world to run', async () => ((await readyPods()) >= 2 ? true : undefined), 120_000);
+  await waitFor('the outside world to run', async () => ((await readyPods()) >= 3 ? true : undefined), 120_000);
   const anchor = await waitFor('the root zone to be signed', () => rootAnchor(), 60_000);
-  return { nameServer, sink, trustAnchor: anchor };
+  await setRecords([
+    { name: 'strict.example', type: 'MX', value: '10 mx.strict.example.' },
+    { name: 'mx.strict.example', type: 'A', value: strict },
+    { name: 'strict.example', type: 'TXT', value: '"v=spf1 a:mx.strict.example -all"' },
+  ]);
+  return { nameServer, sink, strict, trustAnchor: anchor };
 }
 
 /** Enters records in the private root zone; replaces those of the same name and type. */
@@ -81,10 +104,19 @@ function quote(command: string): string {
     .join(' ');
 }
 
-/** What the outside mail server has received, for one recipient or for all. */
-export async function received({ sink }: Outside, to?: string): Promise<Received[]> {
+/** What the outside mail servers have taken, for one recipient or for all. */
+export function received(outside: Outside, to?: string): Promise<Received[]> {
+  return ask(to?.endsWith('@strict.example') ? outside.strict : outside.sink, 'messages', to);
+}
+
+/** What the strict server has refused after it had seen the whole message. */
+export function refused({ strict }: Outside, to?: string): Promise<Received[]> {
+  return ask(strict, 'refused', to);
+}
+
+async function ask(server: string, list: string, to: string | undefined): Promise<Received[]> {
   const query = to === undefined ? '' : `?to=${encodeURIComponent(to)}`;
-  const response = await fetch(`http://${sink}:8080/messages${query}`);
+  const response = await fetch(`http://${server}:8080/${list}${query}`);
   return (await response.json()) as Received[];
 }
 
@@ -103,14 +135,14 @@ export function resolverOf({ nameServer }: Outside): (name: string, type: string
   return (name, type) => resolver.resolve(name, type);
 }
 
-/** A certificate that nobody has signed, as most mail servers have; DANE can vouch for it. */
-const SINK_COMMAND = [
-  'sh',
-  '-c',
-  'mkdir -p /run/tls && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=mx.outside.example ' +
-    '-addext subjectAltName=DNS:mx.outside.example -keyout /run/tls/tls.key -out /run/tls/tls.crt 2>/dev/null && ' +
-    'TLS_FOLDER=/run/tls exec node /scripts/sink.cjs',
-];
+/** With a certificate that nobody has signed, as most mail servers have; DANE can vouch for it. */
+function mailServer(name: string, script: string): string[] {
+  const tls =
+    `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=${name} ` +
+    `-addext subjectAltName=DNS:${name} -keyout /run/tls/tls.key -out /run/tls/tls.crt 2>/dev/null`;
+  const unpack = `gzip -dc /scripts/${script}.cjs.gz >/run/${script}.cjs`;
+  return ['sh', '-c', `mkdir -p /run/tls && ${tls} && ${unpack} && TLS_FOLDER=/run/tls exec node /run/${script}.cjs`];
+}
 
 /** The TLSA record (DANE-EE, public key, SHA-256: RFC 7672) of the outside mail server, or of a key that it doesn't have. */
 export async function tlsaRecord(genuine: boolean): Promise<{ name: string; type: string; value: string }> {
@@ -162,8 +194,26 @@ async function clusterIp(name: string): Promise<string> {
 
 async function configMap(nameServer: string, sink: string): Promise<KubeObject> {
   const folder = `${root}test/outside`;
-  const bundle = await build({
-    entryPoints: [`${folder}/sink.ts`],
+  const zone = await readFile(`${folder}/config/root.zone`, 'utf8');
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'scripts', namespace: outsideNamespace },
+    data: {
+      'knot.conf': await readFile(`${folder}/config/knot.conf`, 'utf8'),
+      'root.zone': zone.replaceAll('@NAME_SERVER@', nameServer).replaceAll('@SINK@', sink),
+    },
+    binaryData: {
+      'sink.cjs.gz': await bundle(`${folder}/sink.ts`),
+      'strict.cjs.gz': await bundle(`${folder}/strict.ts`),
+    },
+  } as KubeObject;
+}
+
+/** One file with everything it needs, compressed: a ConfigMap holds 1 MiB. */
+async function bundle(entry: string): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
     bundle: true,
     minify: true,
     platform: 'node',
@@ -171,20 +221,10 @@ async function configMap(nameServer: string, sink: string): Promise<KubeObject> 
     format: 'cjs',
     write: false,
   });
-  const zone = await readFile(`${folder}/config/root.zone`, 'utf8');
-  return {
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: { name: 'scripts', namespace: outsideNamespace },
-    data: {
-      'sink.cjs': bundle.outputFiles[0]?.text ?? '',
-      'knot.conf': await readFile(`${folder}/config/knot.conf`, 'utf8'),
-      'root.zone': zone.replaceAll('@NAME_SERVER@', nameServer).replaceAll('@SINK@', sink),
-    },
-  } as KubeObject;
+  return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).toString('base64');
 }
 
-function workload(name: string, command: string[]): KubeObject {
+function workload(name: string, command: string[], mail?: { version: string; nameServer: string }): KubeObject {
   const prefix = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
   return {
     apiVersion: 'apps/v1',
@@ -195,7 +235,7 @@ function workload(name: string, command: string[]): KubeObject {
       strategy: { type: 'Recreate' },
       selector: { matchLabels: { app: name } },
       template: {
-        metadata: { labels: { app: name } },
+        metadata: { labels: { app: name }, ...(mail ? { annotations: { 'outside/version': mail.version } } : {}) },
         spec: {
           automountServiceAccountToken: false,
           terminationGracePeriodSeconds: 2,
@@ -204,6 +244,7 @@ function workload(name: string, command: string[]): KubeObject {
               name,
               image: `${prefix}/outside:dev`,
               args: command,
+              ...(mail ? { env: [{ name: 'NAME_SERVER', value: mail.nameServer }] } : {}),
               volumeMounts: [
                 { name: 'scripts', mountPath: '/scripts' },
                 { name: 'run', mountPath: '/run' },
