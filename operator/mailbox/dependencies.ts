@@ -8,9 +8,15 @@ import type { Queue } from '../runtime/queue.js';
 import type { Systems } from '../systems.js';
 import type { HostingDomain } from './desired.js';
 import type { KnownPassword, PasswordResolver } from './password.js';
+import type { ReportReader } from './reports.js';
 
 /** What the directories are known to have, by uuid. */
-export type Known = Map<string, KnownPassword>;
+export type Known = Map<string, KnownMailbox>;
+
+export interface KnownMailbox extends KnownPassword {
+  /** `namespace/name` of the MailSystem in whose directory it is. */
+  system: string;
+}
 
 export interface MailboxDependencies {
   client: Client;
@@ -24,6 +30,14 @@ export interface MailboxDependencies {
   known: Known;
   /** Directories whose contents have been compared with the Mailboxes: until then nothing is written to them. */
   learned: WeakMap<Directory, Promise<void>>;
+  /** Namespaces of the objects that a MailSystem serves: its own, and its tenants'. */
+  namespacesOf: (systemKey: string) => ReadonlySet<string>;
+  /** Whether the caches show this namespace: what is not in them is gone only then. */
+  watches: (namespace: string) => boolean;
+  /** What stores and gatekeepers say of mailboxes. */
+  reports: ReportReader;
+  /** A script has been declared whose result is waited for. */
+  awaitResults: (systemKey: string) => void;
   /** Whether there is a MailDomain with this uid. */
   domainExists: (uid: string) => boolean;
   /** Objects that are gone and whose mailboxes are still live, by key. */

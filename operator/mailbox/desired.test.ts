@@ -33,7 +33,65 @@ describe('desiredMailbox', () => {
       aliases: ['z@example.net'],
       quotaBytes: 2 ** 30,
       deletionPolicy: 'Retain',
+      state: 'Active',
+      stateUntil: null,
+      suspendedMail: 'Accept',
+      sieve: null,
+      retention: [],
+      members: [],
+      require: null,
+      sending: null,
     });
+  });
+
+  it('has rights, members and limits in one form, however they are written', () => {
+    const { mailbox: desired } = desire({
+      state: 'Suspended',
+      stateUntil: '2026-12-31T19:00+01:00',
+      suspended: { mail: 'Refuse' },
+      retention: [
+        { folder: 'Trash', days: 30 },
+        { folder: 'Junk', days: 7 },
+      ],
+      members: [{ mailbox: 'zoe' }, { mailbox: 'ben', rights: 'ReadOnly', sendAs: true }],
+      require: { dkimAlignedFrom: ['Riseup.NET', 'bücher.example', 'riseup.net'] },
+      sending: { hour: 0 },
+    });
+    expect(desired).toMatchObject({
+      state: 'Suspended',
+      stateUntil: '2026-12-31T18:00:00.000Z',
+      suspendedMail: 'Refuse',
+      retention: [
+        { folder: 'Junk', days: 7 },
+        { folder: 'Trash', days: 30 },
+      ],
+      members: [
+        { mailbox: 'ben', rights: 'ReadOnly', sendAs: true },
+        { mailbox: 'zoe', rights: 'ReadWrite', sendAs: false },
+      ],
+      require: { from: ['riseup.net', 'xn--bcher-kva.example'], otherwise: 'Reject' },
+      sending: { hour: 0, day: null },
+    });
+  });
+
+  it('answers only to addresses that it has', () => {
+    const { mailbox: desired } = desire({
+      aliases: ['a@nowhere.example', 'c@example.net'],
+      vacation: { message: 'x' },
+    });
+    expect(desired?.sieve).toContain(':addresses ["ann@example.org", "c@example.net"]');
+  });
+
+  it.each([
+    [{ stateUntil: '2026-02-30T00:00Z', state: 'Suspended' as const }, 'spec.stateUntil: must be a day'],
+    [{ stateUntil: 'tomorrow', state: 'Suspended' as const }, 'spec.stateUntil: must be a time with its zone'],
+    [{ sieve: 'keep;\0' }, 'spec.sieve: must not contain a NUL'],
+    [{ retention: [{ folder: '*', days: 1 }] }, 'spec.retention[0].folder: must be the name'],
+    [{ appPasswords: [{ name: 'password', secretRef: { name: 's' } }] }, 'spec.appPasswords[0].name: must not be'],
+  ])('changes nothing for %j', (spec, message) => {
+    const { mailbox: desired, problems } = desire(spec);
+    expect(desired).toBeUndefined();
+    expect(problems[0]?.message).toContain(message);
   });
 
   it('has the identity that it adopts', () => {

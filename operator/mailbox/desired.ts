@@ -1,4 +1,6 @@
-import { type Mailbox, type MailboxResolved, resolveMailbox } from '../../crds/mailbox.js';
+import { type Mailbox, type MailboxResolved, type MailboxState, resolveMailbox } from '../../crds/mailbox.js';
+import type { MemberRow, RequireRow, SendingRow } from '../directory/rows.js';
+import { declaredScript } from './sieve.js';
 
 /** What a mailbox needs to know of the domain that an address lies in. */
 export interface HostingDomain {
@@ -32,6 +34,18 @@ export interface DesiredMailbox {
   /** Bytes; null is unlimited. */
   quotaBytes: number | null;
   deletionPolicy: 'Retain' | 'Delete';
+  state: MailboxState;
+  /** When the state ends (RFC 3339); null is never. */
+  stateUntil: string | null;
+  suspendedMail: 'Accept' | 'Refuse';
+  /** The declared script with the vacation action in it. */
+  sieve: string | null;
+  /** By folder, sorted. */
+  retention: { folder: string; days: number }[];
+  /** By name, sorted. */
+  members: MemberRow[];
+  require: RequireRow | null;
+  sending: SendingRow | null;
 }
 
 /**
@@ -49,17 +63,49 @@ export function desiredMailbox(
   if ('problem' in system) return { problems: [system.problem] };
 
   const checked = aliases.map((alias) => usableAlias(alias, system.value, object, context));
+  const usable = checked.flatMap((alias) => ('value' in alias ? [alias.value] : [])).sort();
   return {
     mailbox: {
       system: system.value,
       uuid: uuidOf(object),
       address,
-      aliases: checked.flatMap((alias) => ('value' in alias ? [alias.value] : [])).sort(),
+      aliases: usable,
       quotaBytes: quotaBytes ?? null,
       deletionPolicy,
+      ...rightsOf(spec.value),
+      sieve: declaredScript(spec.value, [address, ...usable]),
     },
     problems: checked.flatMap((alias) => ('problem' in alias ? [alias.problem] : [])),
   };
+}
+
+type Rights = Pick<
+  DesiredMailbox,
+  'state' | 'stateUntil' | 'suspendedMail' | 'retention' | 'members' | 'require' | 'sending'
+>;
+
+function rightsOf({
+  state,
+  stateUntil,
+  suspended,
+  retention,
+  members,
+  require,
+  sending: { hour, day },
+}: MailboxResolved): Rights {
+  return {
+    state,
+    stateUntil: stateUntil === undefined ? null : new Date(stateUntil).toISOString(),
+    suspendedMail: suspended.mail,
+    retention: sortedBy(retention, ({ folder }) => folder),
+    members: sortedBy(members, ({ mailbox }) => mailbox),
+    require: require === undefined ? null : { from: [...require.dkimAlignedFrom].sort(), otherwise: require.otherwise },
+    sending: hour === undefined && day === undefined ? null : { hour: hour ?? null, day: day ?? null },
+  };
+}
+
+function sortedBy<T>(items: readonly T[], key: (item: T) => string): T[] {
+  return [...items].sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
 /** The immutable identity of the stored mail: the object's own uid, or the one that it adopts. */
@@ -77,6 +123,12 @@ type Result<T> = { value: T } | { problem: Problem };
 
 /** Indexes, hosting and reconciliation all ask for the same: objects in caches never change. */
 const resolutions = new WeakMap<Mailbox['spec'], Result<MailboxResolved>>();
+
+/** The spec with its defaults; undefined when it doesn't parse. */
+export function resolvedSpec(object: Mailbox): MailboxResolved | undefined {
+  const spec = resolved(object);
+  return 'value' in spec ? spec.value : undefined;
+}
 
 function resolved({ spec }: Mailbox): Result<MailboxResolved> {
   const known = resolutions.get(spec) ?? resolve(spec);

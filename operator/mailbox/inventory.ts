@@ -2,28 +2,33 @@ import { setImmediate } from 'node:timers/promises';
 import type { Mailbox } from '../../crds/mailbox.js';
 import { contentHash } from '../directory/inventory.js';
 import type { MailboxInventory } from '../directory/rows.js';
+import { refKey } from '../runtime/object.js';
 import type { AttachedSystem } from '../systems.js';
-import type { MailboxDependencies } from './dependencies.js';
+import { enqueueIndex, type MailboxDependencies } from './dependencies.js';
 import { desiredMailbox, uuidOf } from './desired.js';
+import type { KnownPassword } from './password.js';
+import { declaredRow } from './row.js';
 
 /** Objects that are compared before others get their turn. */
 const YIELD_EVERY = 500;
 
 /**
- * Compares a directory with the objects that exist. Learns which passwords are in effect; removes mailboxes and domains whose
+ * Compares a directory with the objects that exist. Learns which passwords are in effect and what is said of scripts and accounts; removes mailboxes and domains whose
  * object was deleted while nobody watched; lets those Mailboxes look again that the directory doesn't have as declared (after a
- * restore). Objects of other namespaces are none of this system's business.
+ * restore). What lies in namespaces that nobody watches is left alone.
  *
  * @returns whether anything was removed
  */
 export async function compareInventory(deps: MailboxDependencies, system: AttachedSystem): Promise<boolean> {
+  // Before any status is written: or what was said of a script would come and go at every restart.
+  for (const uuid of await deps.reports.readAll(system)) enqueueIndex(deps, 'uuid', uuid);
   const present = new Map<string, MailboxInventory>();
   const orphans: { uuid: string; objectUid: string }[] = [];
   for await (const page of system.directory.listMailboxes()) {
     for (const row of page) {
       present.set(row.uuid, row);
-      deps.known.set(row.uuid, { objectUid: row.object.uid, source: row.passwordSource });
-      if (isOrphan(deps, system, row)) orphans.push({ uuid: row.uuid, objectUid: row.object.uid });
+      deps.known.set(row.uuid, { ...passwordsOf(row), system: system.key });
+      if (isOrphan(deps, row)) orphans.push({ uuid: row.uuid, objectUid: row.object.uid });
     }
   }
   if (orphans.length > 0) {
@@ -45,14 +50,19 @@ export function learnInventory(deps: MailboxDependencies, system: AttachedSystem
   return learning;
 }
 
-/** Every Mailbox in the namespace of a system is looked at again, after what people change meanwhile. */
-export function enqueueNamespace(deps: MailboxDependencies, namespace: string): void {
+/** Every Mailbox in the namespaces of a system is looked at again, after what people change meanwhile. */
+export function enqueueNamespaces(deps: MailboxDependencies, systemKey: string): void {
+  const namespaces = deps.namespacesOf(systemKey);
   for (const { metadata } of deps.mailboxes.cache.values())
-    if (metadata.namespace === namespace) deps.queue.add(`${namespace}/${metadata.name}`, { background: true });
+    if (namespaces.has(metadata.namespace ?? '')) deps.queue.add(refKey(metadata), { background: true });
 }
 
-function isOrphan(deps: MailboxDependencies, system: AttachedSystem, { object }: MailboxInventory): boolean {
-  return object.namespace === system.namespace && deps.mailboxes.cache.keysByIndex('uid', object.uid).size === 0;
+function passwordsOf({ object, passwordSource, appPasswordSources }: MailboxInventory): KnownPassword {
+  return { objectUid: object.uid, source: passwordSource, apps: appPasswordSources };
+}
+
+function isOrphan(deps: MailboxDependencies, { object }: MailboxInventory): boolean {
+  return deps.watches(object.namespace) && deps.mailboxes.cache.keysByIndex('uid', object.uid).size === 0;
 }
 
 async function enqueueDiffering(
@@ -60,15 +70,16 @@ async function enqueueDiffering(
   system: AttachedSystem,
   present: ReadonlyMap<string, MailboxInventory>,
 ): Promise<void> {
+  const namespaces = deps.namespacesOf(system.key);
   let count = 0;
   for (const object of [...deps.mailboxes.cache.values()]) {
     count += 1;
     if (count % YIELD_EVERY === 0) await setImmediate();
-    if (object.metadata.namespace !== system.namespace) continue;
+    if (!namespaces.has(object.metadata.namespace ?? '')) continue;
     const uuid = uuidOf(object);
     if (!isMissing(deps, system, object, present.get(uuid))) continue;
     if (!present.has(uuid)) deps.known.delete(uuid);
-    deps.queue.add(`${system.namespace}/${object.metadata.name}`, { background: true });
+    deps.queue.add(refKey(object.metadata), { background: true });
   }
 }
 
@@ -78,18 +89,17 @@ function isMissing(
   object: Mailbox,
   row: MailboxInventory | undefined,
 ): boolean {
-  const { uid = '', namespace = '', name } = object.metadata;
+  const { namespace = '' } = object.metadata;
   const { mailbox } = desiredMailbox(object, { domain: (domain) => deps.hosting(namespace, domain) });
   if (mailbox?.system !== system.key) return false;
-  if (row === undefined || contentHash({ ...mailbox, object: { uid, namespace, name } }) !== row.contentHash)
-    return true;
-  return deps.passwords.isStale(object, row.passwordSource);
+  if (row === undefined || contentHash(declaredRow(object, mailbox, system)) !== row.contentHash) return true;
+  return deps.passwords.isStale(object, passwordsOf(row));
 }
 
 async function removeDomains(deps: MailboxDependencies, system: AttachedSystem): Promise<boolean> {
   const domains = await system.directory.listDomains();
   const gone = domains
-    .filter(({ object }) => object.namespace === system.namespace && !deps.domainExists(object.uid))
+    .filter(({ object }) => deps.watches(object.namespace) && !deps.domainExists(object.uid))
     .map(({ domain, object }) => ({ domain, objectUid: object.uid }));
   if (gone.length === 0) return false;
   deps.log.info(

@@ -4,7 +4,7 @@ import { passwordSource } from '../directory/password.js';
 import { createCache } from '../runtime/cache.js';
 import type { Client } from '../runtime/client.js';
 import type { KubeObject } from '../runtime/object.js';
-import { createPasswordResolver } from './password.js';
+import { createPasswordResolver, secretNames } from './password.js';
 
 const secret = (
   resourceVersion: string,
@@ -42,14 +42,14 @@ const password = { password: Buffer.from('a password').toString('base64') };
 describe('the plan for a password', () => {
   it('reads nothing when the version in effect is the declared one', async () => {
     const { resolver, reads } = setUp(secret('1', password));
-    expect(await resolver.plan(mailbox('m'), { objectUid: 'm', source })).toEqual({ kind: 'current' });
+    expect(await resolver.plan(mailbox('m'), { objectUid: 'm', source, apps: {} })).toEqual({ kind: 'current' });
     expect(resolver.peek(mailbox('m'))).toEqual({ kind: 'unchecked' });
     expect(reads()).toBe(0);
   });
 
   it("doesn't take a predecessor's password for the one of a Mailbox that adopts its mail", async () => {
     const { resolver } = setUp(secret('1', password));
-    expect(await resolver.plan(mailbox('heir'), { objectUid: 'm', source })).toMatchObject({ kind: 'new' });
+    expect(await resolver.plan(mailbox('heir'), { objectUid: 'm', source, apps: {} })).toMatchObject({ kind: 'new' });
   });
 
   it('reads a Secret once for all that name it, and knows it by the version that it has read', async () => {
@@ -74,7 +74,60 @@ describe('the plan for a password', () => {
     const { resolver } = setUp(secret('1', password));
     const plain = { ...mailbox('m'), spec: { address: 'ann@example.org' } };
     expect(resolver.peek(plain)).toEqual({ kind: 'none' });
-    expect([resolver.isStale(plain, source), resolver.isStale(plain, null)]).toEqual([true, false]);
-    expect([resolver.isStale(mailbox('m'), source), resolver.isStale(mailbox('m'), null)]).toEqual([false, true]);
+    const stale = (object: Mailbox, of: string | null) => resolver.isStale(object, { source: of, apps: {} });
+    expect([stale(plain, source), stale(plain, null)]).toEqual([true, false]);
+    expect([stale(mailbox('m'), source), stale(mailbox('m'), null)]).toEqual([false, true]);
+  });
+});
+
+describe('the plan for app passwords', () => {
+  const app = (name: string, key: string, protocols?: ('imap' | 'submission')[]) => ({
+    name,
+    secretRef: { name: 'ann', key },
+    ...(protocols ? { protocols } : {}),
+  });
+  const withApps = (...appPasswords: NonNullable<Mailbox['spec']['appPasswords']>): Mailbox => ({
+    ...mailbox('m'),
+    spec: { address: 'ann@example.org', appPasswords },
+  });
+  const phone = passwordSource({ uid: 's', resourceVersion: '1', key: 'phone' });
+  const stored = secret('1', { phone: Buffer.from('abc').toString('base64') });
+
+  it('keeps what is in effect, and reads the rest', async () => {
+    const { resolver, reads } = setUp(stored);
+    const object = withApps(app('phone', 'phone', ['submission', 'imap']));
+    const known = { objectUid: 'm', source: null, apps: { phone, old: 'x' } };
+    const row = { name: 'phone', source: phone, protocols: ['imap', 'submission'] };
+    expect(await resolver.planApps(object, known)).toEqual({ rows: [row], problems: [] });
+    expect(reads()).toBe(0);
+    const fresh = await resolver.planApps(object, { ...known, objectUid: 'predecessor' });
+    expect(fresh.rows?.[0]).toMatchObject({ ...row, hash: expect.stringMatching(/^\{ARGON2ID\}/) });
+  });
+
+  it('leaves one that can not be had as it was, and says which', async () => {
+    const { resolver } = setUp(stored);
+    const object = withApps(app('phone', 'phone'), app('tablet', 'tablet'));
+    const before = { objectUid: 'm', source: null, apps: { tablet: 'older' } };
+    const { rows, problems } = await resolver.planApps(object, before);
+    expect(rows?.map(({ name, source }) => [name, source])).toEqual([
+      ['phone', phone],
+      ['tablet', 'older'],
+    ]);
+    expect(rows?.[1]).not.toHaveProperty('hash');
+    expect(problems).toMatchObject([{ reason: 'KeyNotFound' }]);
+    expect(problems[0]?.message).toContain('spec.appPasswords[tablet].secretRef.key');
+  });
+
+  it('is stale when one came, changed or went', () => {
+    const { resolver } = setUp(stored);
+    const object = withApps(app('phone', 'phone'));
+    const stale = (apps: Record<string, string>) => resolver.isStale(object, { source: null, apps });
+    expect([stale({ phone }), stale({}), stale({ phone: 'older' }), stale({ phone, tablet: 'x' })]).toEqual([
+      false,
+      true,
+      true,
+      true,
+    ]);
+    expect(secretNames(object)).toEqual(['ann']);
   });
 });

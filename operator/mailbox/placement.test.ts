@@ -31,6 +31,12 @@ describe('placeMailbox', () => {
     for (const count of counts.values()) expect(Math.abs(count - 1_000)).toBeLessThan(120);
   });
 
+  it('keeps a shared mailbox near most of those who share it', () => {
+    const shards = ['a', 'b', 'c'];
+    for (const shard of shards) expect(placeMailbox('u', shards, ['a', 'b', 'c', shard])).toBe(shard);
+    expect(placeMailbox('u', shards, ['gone', 'gone'])).toBe(placeMailbox('u', shards));
+  });
+
   it('refuses to place where nothing is', () => {
     expect(() => placeMailbox('u', [])).toThrow('no shard');
   });

@@ -7,10 +7,13 @@ import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
 import { enqueueClaimants, type GoneMailbox, type MailboxDependencies } from './dependencies.js';
 import { claimedAddresses, desiredMailbox, uuidOf } from './desired.js';
+import { groupBy } from './groups.js';
 import { learnInventory } from './inventory.js';
-import type { PasswordPlan } from './password.js';
+import { memberNames } from './members.js';
+import type { AppPasswordPlan, KnownPassword, PasswordPlan } from './password.js';
 import { placeMailbox } from './placement.js';
 import { type Plan, report } from './report.js';
+import { declaredRow } from './row.js';
 
 /** How long a batch waits for the directory's replicas before it says that it waits. */
 const REPLAY_WAIT_MS = 1_000;
@@ -34,7 +37,10 @@ export async function reconcileMailboxes(
   return results;
 }
 
-type Declared = Omit<Plan, 'password'>;
+type Declared = Omit<Plan, 'password' | 'apps'>;
+
+/** App passwords that were not looked at. */
+const unseen: AppPasswordPlan = { rows: undefined, problems: [] };
 
 function declare(deps: MailboxDependencies, key: string, object: Mailbox): Declared {
   const namespace = object.metadata.namespace ?? '';
@@ -49,7 +55,8 @@ async function reconcileGroup(
   results: Map<string, Result>,
 ): Promise<void> {
   // Passwords are read and hashed only when they can be written.
-  const peeked = (): Plan[] => group.map((one) => ({ ...one, password: deps.passwords.peek(one.object) }));
+  const peeked = (): Plan[] =>
+    group.map((one) => ({ ...one, password: deps.passwords.peek(one.object), apps: unseen }));
   if (systemKey === undefined) return report(deps, peeked(), results, {});
   const system = deps.systems.get(systemKey);
   const settled = () => peeked().filter((plan) => isSettled(deps, plan.object));
@@ -104,7 +111,9 @@ async function plansOf(
   const plans = await Promise.all(
     group.map(async (one) => {
       try {
-        return { ...one, password: await deps.passwords.plan(one.object, deps.known.get(uuidOf(one.object))) };
+        const known = deps.known.get(uuidOf(one.object));
+        const password = await deps.passwords.plan(one.object, known);
+        return { ...one, password, apps: await deps.passwords.planApps(one.object, known) };
       } catch (error) {
         results.set(one.key, { error });
         return undefined;
@@ -127,32 +136,33 @@ async function project(
   system: AttachedSystem,
   plans: readonly Plan[],
 ): Promise<{ outcomes: Map<string, MailboxOutcome>; lagging: readonly string[] }> {
-  const rows = plans.map((plan) => rowOf(plan, system));
+  const rows = plans.map((plan) => rowOf(deps, plan, system));
   const { value, lsn } = await system.directory.projectMailboxes(rows);
   const outcomes = new Map(plans.map((plan, index) => [plan.key, value[index] as MailboxOutcome]));
   for (const plan of plans) learn(deps, plan, outcomes.get(plan.key));
   return { outcomes, lagging: await waitForReplicas(system.directory, lsn) };
 }
 
-function rowOf({ object, desired, password }: Plan, system: AttachedSystem): MailboxRow {
+function rowOf(
+  deps: MailboxDependencies,
+  { object, desired, password, apps }: Plan,
+  system: AttachedSystem,
+): MailboxRow {
   if (desired === undefined) throw new Error(`Mailbox ${object.metadata.name}: nothing to project`);
-  const { uid = '', namespace = '', name, creationTimestamp = '' } = object.metadata;
-  const { address, aliases, uuid, quotaBytes, deletionPolicy } = desired;
+  const shards = system.spec.store.shards.map((shard) => shard.name);
   return {
-    uuid,
-    address,
-    aliases,
-    quotaBytes,
-    deletionPolicy,
-    shard: placeMailbox(
-      uuid,
-      system.spec.store.shards.map((shard) => shard.name),
-    ),
-    object: { uid, namespace, name },
-    createdAt: creationTimestamp,
+    ...declaredRow(object, desired, system),
+    shard: placeMailbox(desired.uuid, shards, shardsOfMembers(deps, object)),
+    createdAt: object.metadata.creationTimestamp ?? '',
     adopt: object.spec.adopt !== undefined,
     password: passwordOf(password),
+    appPasswords: apps.rows,
   };
+}
+
+function shardsOfMembers({ mailboxes }: MailboxDependencies, object: Mailbox): string[] {
+  const { namespace } = object.metadata;
+  return memberNames(object).flatMap((name) => mailboxes.cache.get(`${namespace}/${name}`)?.status?.shard ?? []);
 }
 
 function passwordOf(plan: PasswordPlan): MailboxRow['password'] {
@@ -163,18 +173,30 @@ function passwordOf(plan: PasswordPlan): MailboxRow['password'] {
 /** Remembers what the directory has now, and lets those look again whose claim this write may have touched. */
 function learn(
   deps: MailboxDependencies,
-  { object, desired, password }: Plan,
+  { object, desired, password, apps }: Plan,
   outcome: MailboxOutcome | undefined,
 ): void {
   if (outcome === undefined || desired === undefined || outcome.result === 'refused') return;
-  const objectUid = object.metadata.uid ?? '';
-  if (password.kind === 'new') deps.known.set(desired.uuid, { objectUid, source: password.password.source });
-  if (password.kind === 'none') deps.known.set(desired.uuid, { objectUid, source: null });
+  const before = deps.known.get(desired.uuid);
+  deps.known.set(desired.uuid, { system: desired.system, ...passwordsAfter(before, object, password, apps) });
   if (outcome.result !== 'written') return;
   for (const address of claimedAddresses(object)) {
     const others = [...deps.mailboxes.cache.keysByIndex('address', address)];
     if (others.length > 1) enqueueClaimants(deps, address);
   }
+}
+
+function passwordsAfter(
+  before: KnownPassword | undefined,
+  object: Mailbox,
+  password: PasswordPlan,
+  { rows }: AppPasswordPlan,
+): KnownPassword {
+  const objectUid = object.metadata.uid ?? '';
+  const kept = before?.objectUid === objectUid ? before : { source: null, apps: {} };
+  const source = passwordOf(password) === undefined ? kept.source : (passwordOf(password)?.source ?? null);
+  const apps = rows === undefined ? kept.apps : Object.fromEntries(rows.map((row) => [row.name, row.source]));
+  return { objectUid, source, apps };
 }
 
 async function waitForReplicas(directory: Directory, lsn: string): Promise<readonly string[]> {
@@ -214,8 +236,8 @@ interface Gone {
 }
 
 /**
- * Objects that are gone: their addresses become free, their mail is kept or marked for removal. Which directory they were in
- * may be hard to say by now, so all of the namespace are told; one that is attached later finds out by comparison.
+ * Objects that are gone: their addresses become free, their mail is kept or marked for removal. Told are the directories that
+ * serve their namespace, and the one that they were last seen in; one that is attached later finds out by comparison.
  */
 async function tombstoneGone(
   deps: MailboxDependencies,
@@ -235,7 +257,8 @@ async function tombstoneGone(
 
 async function tombstoneIn(deps: MailboxDependencies, namespace: string, group: readonly Gone[]): Promise<void> {
   const mailboxes = group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid }));
-  const systems = [...deps.systems.all()].filter((system) => system.namespace === namespace);
+  const seen = new Set(mailboxes.map(({ uuid }) => deps.known.get(uuid)?.system));
+  const systems = [...deps.systems.all()].filter(({ key }) => seen.has(key) || deps.namespacesOf(key).has(namespace));
   await Promise.all(
     systems.map(async ({ key, directory }) => {
       try {
@@ -254,15 +277,4 @@ function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): voi
   else deps.gone.set(key, rest);
   if (deps.known.get(entry.uuid)?.objectUid === entry.objectUid) deps.known.delete(entry.uuid);
   for (const address of entry.addresses) enqueueClaimants(deps, address);
-}
-
-function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }

@@ -1,13 +1,18 @@
 import type { Mailbox } from '../../crds/mailbox.js';
-import type { MailboxOutcome } from '../directory/rows.js';
+import { sieveHash } from '../directory/inventory.js';
+import type { Incident, MailboxOutcome } from '../directory/rows.js';
 import { setConditions, writeStatus } from '../runtime/conditions.js';
 import type { Result } from '../runtime/controller.js';
 import { keyOf } from '../runtime/object.js';
 import { mailboxType } from '../types.js';
+import { announceSending, announceState } from './announce.js';
 import type { MailboxDependencies } from './dependencies.js';
-import type { DesiredMailbox, Problem } from './desired.js';
-import type { PasswordPlan } from './password.js';
-import { type MailboxObservation, mailboxStatus, type Verdict } from './status.js';
+import { type DesiredMailbox, type Problem, resolvedSpec } from './desired.js';
+import { membersOf } from './members.js';
+import type { AppPasswordPlan, PasswordPlan } from './password.js';
+import { translateLines } from './sieve.js';
+import { type StateInEffect, stateInEffect } from './state.js';
+import { type MailboxObservation, mailboxStatus, OCCASIONAL, type ScriptState, type Verdict } from './status.js';
 
 /** What is to be done about one Mailbox. */
 export interface Plan {
@@ -17,6 +22,7 @@ export interface Plan {
   desired?: DesiredMailbox | undefined;
   problems: readonly Problem[];
   password: PasswordPlan;
+  apps: AppPasswordPlan;
 }
 
 /** What came of a batch. */
@@ -44,10 +50,11 @@ export async function report(
     plans.map(async (plan) => {
       const outcome = findings.outcomes?.get(plan.key);
       const lagging = laggingFor(plan, outcome, findings);
-      if (outcome?.result === 'refused' || lagging.length > 0)
-        results.set(plan.key, { requeueAfterMs: retryMs(outcome) });
+      const observation = observationOf(deps, plan, outcome, lagging, findings);
+      const retry = outcome?.result === 'refused' || lagging.length > 0 ? retryMs(outcome) : undefined;
+      results.set(plan.key, { requeueAfterMs: soonest(retry, untilNextChange(observation, deps.now())) });
       try {
-        await writeOne(deps, plan, observationOf(plan, outcome, lagging, findings));
+        await writeOne(deps, plan, observation);
       } catch (error) {
         results.set(plan.key, { error });
       }
@@ -65,21 +72,67 @@ function laggingFor(
 }
 
 function observationOf(
-  { key, object, desired, problems, password }: Plan,
+  deps: MailboxDependencies,
+  { key, object, desired, problems, password, apps }: Plan,
   outcome: MailboxOutcome | undefined,
   lagging: readonly string[],
   findings: Findings,
 ): MailboxObservation {
+  const spec = resolvedSpec(object);
+  const inDirectory = outcome !== undefined && outcome.result !== 'refused';
   return {
     problems,
     outcome,
     lagging,
     unavailable: findings.unavailable,
-    password: passwordState(password),
+    password: passwordState(deps, password, desired),
+    appProblems: apps.problems,
     adoptable: findings.adoptable?.get(key),
     address: desired?.address ?? object.spec.address,
     quota: object.spec.quota,
+    state: spec === undefined ? undefined : stateInEffect(spec, deps.now()),
+    sieve: inDirectory ? scriptState(deps, object, desired) : undefined,
+    members: inDirectory ? membersOf(deps, object, desired, outcome.shard ?? object.status?.shard) : undefined,
+    incidents: inDirectory ? incidentsOf(deps, desired) : [],
   };
+}
+
+function scriptState(
+  deps: MailboxDependencies,
+  object: Mailbox,
+  desired: DesiredMailbox | undefined,
+): ScriptState | undefined {
+  if (desired === undefined) return undefined;
+  const { system, uuid, sieve } = desired;
+  const result = deps.reports.of(system).sieve.get(uuid);
+  const pending = sieve !== null && result?.hash !== sieveHash(sieve);
+  if (deps.reports.await(system, uuid, pending)) deps.awaitResults(system);
+  if (sieve === null) return undefined;
+  if (pending || result === undefined) return 'pending';
+  const declared = resolvedSpec(object);
+  const error = result.error === null || declared === undefined ? result.error : translateLines(result.error, declared);
+  return { error };
+}
+
+function incidentsOf(deps: MailboxDependencies, desired: DesiredMailbox | undefined): readonly Incident[] {
+  if (desired === undefined) return [];
+  const now = deps.now();
+  const all = deps.reports.of(desired.system).incidents.get(desired.uuid) ?? [];
+  return all.filter(({ until }) => until === null || until > now);
+}
+
+/** Timers hold 24 days; looking now and then at what changes in a year costs nothing. */
+const LONGEST_MS = 24 * 3_600_000;
+
+/** Until the state ends, or it may send again: nobody else says so. */
+function untilNextChange({ state, incidents }: MailboxObservation, now: Date): number | undefined {
+  const ends = [state?.until, ...incidents.map(({ until }) => until)].flatMap((end) => end ?? []);
+  const waits = ends.map((end) => Math.min(end.getTime() - now.getTime() + 1, LONGEST_MS));
+  return waits.length === 0 ? undefined : Math.min(...waits);
+}
+
+function soonest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }
 
 async function writeOne(
@@ -87,7 +140,7 @@ async function writeOne(
   { object, desired }: Plan,
   observation: MailboxObservation,
 ): Promise<void> {
-  const { outcome } = observation;
+  const { outcome, state } = observation;
   // Made anew by the same name in the meantime: what we have found is not about that one.
   if (deps.mailboxes.cache.get(keyOf(object))?.metadata.uid !== object.metadata.uid) return;
   const { conditions, detail } = mailboxStatus(observation);
@@ -95,9 +148,9 @@ async function writeOne(
   const told = withoutKnown(object, keepAdoptionNotice(object, outcome, conditions));
   const status = {
     ...object.status,
-    ...identity(desired, outcome),
+    ...identity(desired, outcome, state),
     observedGeneration: generation,
-    conditions: setConditions(object.status?.conditions, told, { generation, now: deps.now().toISOString() }),
+    conditions: setConditions(remaining(object, outcome, told), told, { generation, now: deps.now().toISOString() }),
     detail,
   };
   const written = await writeStatus({
@@ -109,11 +162,29 @@ async function writeOne(
   });
   if (written) deps.mailboxes.observe(written as Mailbox);
   announce(deps, object, conditions[0]);
+  if (outcome === undefined || outcome.result === 'refused') return;
+  if (state !== undefined) await announceState(deps, object, state);
+  announceSending(
+    deps,
+    object,
+    conditions.find(({ type }) => type === 'Sending'),
+  );
 }
 
-function identity(desired: DesiredMailbox | undefined, outcome: MailboxOutcome | undefined) {
+/** What was said before, without what there is nothing to say of any more. */
+function remaining(object: Mailbox, outcome: MailboxOutcome | undefined, told: readonly Verdict[]) {
+  if (outcome === undefined || outcome.result === 'refused') return object.status?.conditions;
+  const types = new Set(told.map(({ type }) => type));
+  return object.status?.conditions?.filter(({ type }) => !OCCASIONAL.has(type) || types.has(type));
+}
+
+function identity(
+  desired: DesiredMailbox | undefined,
+  outcome: MailboxOutcome | undefined,
+  effect: StateInEffect | undefined,
+) {
   if (desired === undefined || outcome === undefined || outcome.result === 'refused') return {};
-  return { address: desired.address, uuid: desired.uuid, shard: outcome.shard };
+  return { address: desired.address, uuid: desired.uuid, shard: outcome.shard, state: effect?.state };
 }
 
 /** Said once, when the mailbox was made; it must not come and go with every look. */
@@ -130,9 +201,11 @@ function withoutKnown({ status }: Mailbox, conditions: Verdict[]): Verdict[] {
   return conditions.filter(({ type, reason }) => reason !== 'NotChecked' || !present.has(type));
 }
 
+const PASSING: ReadonlySet<string> = new Set(['WaitingForReplicas', 'DirectoryUnavailable', 'Pending']);
+
 /** What concerns the whole system is told there, not by an event for each of thousands of Mailboxes. */
 function isPassing(reason: string): boolean {
-  return reason === 'WaitingForReplicas' || reason === 'DirectoryUnavailable';
+  return PASSING.has(reason);
 }
 
 function announce(deps: MailboxDependencies, object: Mailbox, ready: Verdict | undefined): void {
@@ -164,8 +237,13 @@ function retryMs(outcome: MailboxOutcome | undefined): number {
   }
 }
 
-function passwordState(plan: PasswordPlan): MailboxObservation['password'] {
+function passwordState(
+  deps: MailboxDependencies,
+  plan: PasswordPlan,
+  desired: DesiredMailbox | undefined,
+): MailboxObservation['password'] {
   if (plan.kind === 'problem') return plan.problem;
   if (plan.kind === 'unchecked') return 'unchecked';
-  return plan.kind === 'none' ? 'none' : 'set';
+  if (plan.kind !== 'none') return 'set';
+  return deps.systems.get(desired?.system ?? '')?.spec.ldap === undefined ? 'none' : 'ldap';
 }

@@ -1,7 +1,7 @@
 import type { Condition } from '../../crds/condition.js';
-
-import type { MailboxOutcome, RefusalReason } from '../directory/rows.js';
+import type { Incident, MailboxOutcome, RefusalReason } from '../directory/rows.js';
 import type { Problem } from './desired.js';
+import { minute, type StateInEffect, stateDetail, stateMessage } from './state.js';
 
 /** What a controller says about one aspect; the runtime adds times and generations. */
 export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
@@ -12,6 +12,12 @@ export interface PasswordProblem {
   message: string;
 }
 
+/** What became of the declared script: not compiled yet, in effect (null), or what the compiler said. */
+export type ScriptState = 'pending' | { error: string | null };
+
+/** Conditions that are there only when there is something to say. */
+export const OCCASIONAL: ReadonlySet<string> = new Set(['SieveReady', 'MembersReady', 'Sending']);
+
 /** What happened to one Mailbox in one reconciliation. */
 export interface MailboxObservation {
   problems: readonly Problem[];
@@ -21,7 +27,17 @@ export interface MailboxObservation {
   lagging: readonly string[];
   /** Why the directory can't be written, when it can't. */
   unavailable?: string | undefined;
-  password: PasswordProblem | 'none' | 'set' | 'unchecked';
+  password: PasswordProblem | 'none' | 'ldap' | 'set' | 'unchecked';
+  /** What is wrong with app passwords. */
+  appProblems: readonly PasswordProblem[];
+  /** undefined: the spec doesn't parse. */
+  state?: StateInEffect | undefined;
+  /** undefined: no script is declared, or nobody knows what is in effect. */
+  sieve?: ScriptState | undefined;
+  /** Of a shared mailbox. */
+  members?: Verdict | undefined;
+  /** What it did that is not over yet. */
+  incidents: readonly Incident[];
   /** Deleted mailboxes of this address whose mail could be had back. */
   adoptable?: readonly string[] | undefined;
   address: string;
@@ -30,14 +46,20 @@ export interface MailboxObservation {
 
 /** Conditions and detail of a Mailbox. Pure. */
 export function mailboxStatus(observation: MailboxObservation): { conditions: Verdict[]; detail: string } {
-  const provisioned = provisionedVerdict(observation);
-  const password = passwordVerdict(observation.password);
-  const bad = [provisioned, password].find((verdict) => verdict.status !== 'True');
+  const parts = [
+    provisionedVerdict(observation),
+    passwordVerdict(observation),
+    ...sieveVerdict(observation.sieve),
+    ...(observation.members === undefined ? [] : [observation.members]),
+  ];
+  const bad = parts.find((verdict) => verdict.status !== 'True');
   const ready: Verdict =
     bad === undefined
       ? { type: 'Ready', status: 'True', reason: 'Provisioned', message: readyMessage(observation) }
       : { ...bad, type: 'Ready' };
-  return { conditions: [ready, provisioned, password], detail: detailOf(observation, bad) };
+  // What its owner does is no fault of what the object asks for: Sending doesn't count for Ready.
+  const conditions = [ready, ...parts, ...sendingVerdict(observation.incidents)];
+  return { conditions, detail: detailOf(observation, bad) };
 }
 
 function provisionedVerdict({ problems, outcome, lagging, unavailable }: MailboxObservation): Verdict {
@@ -88,40 +110,69 @@ function conflictMessage(
   return `${address} belongs to ${owner.namespace}/${owner.name}${use}, which claimed it first: remove it there or here.`;
 }
 
-function passwordVerdict(password: MailboxObservation['password']): Verdict {
-  if (password === 'set')
-    return {
-      type: 'PasswordReady',
-      status: 'True',
-      reason: 'FromSecret',
-      message: "The Secret's password is in effect.",
-    };
-  if (password === 'none') {
-    return {
-      type: 'PasswordReady',
-      status: 'True',
-      reason: 'NotDeclared',
-      message: 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.',
-    };
-  }
+const PASSWORD_REASONS = {
+  set: ['FromSecret', "The Secret's password is in effect."],
+  ldap: ['FromLDAP', 'No passwordSecretRef: the LDAP server of the MailSystem checks passwords.'],
+  none: ['NotDeclared', 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.'],
+} as const;
+
+function passwordVerdict({ password, appProblems }: MailboxObservation): Verdict {
+  const type = 'PasswordReady';
   if (password === 'unchecked') {
-    return {
-      type: 'PasswordReady',
-      status: 'Unknown',
-      reason: 'NotChecked',
-      message: 'The Secret is read when the mailbox can be provisioned.',
-    };
+    const message = 'The Secret is read when the mailbox can be provisioned.';
+    return { type, status: 'Unknown', reason: 'NotChecked', message };
   }
-  return { type: 'PasswordReady', status: 'False', reason: password.reason, message: password.message };
+  const problems = [...(typeof password === 'string' ? [] : [password]), ...appProblems];
+  const first = problems[0];
+  if (first !== undefined)
+    return { type, status: 'False', reason: first.reason, message: problems.map((p) => p.message).join(' ') };
+  const [reason, message] = PASSWORD_REASONS[password as keyof typeof PASSWORD_REASONS];
+  return { type, status: 'True', reason, message };
 }
 
-function readyMessage({ adoptable, address }: MailboxObservation): string {
-  if (adoptable === undefined || adoptable.length === 0) return 'Mail arrives.';
-  return `Mail arrives. This mailbox is new: mail of a deleted one with the address ${address} is kept and can be had back by deleting this Mailbox and creating it with spec.adopt: ${adoptable[0]}.`;
+/** Compilers can be wordy. */
+const QUOTED_LENGTH = 2_000;
+
+function sieveVerdict(sieve: ScriptState | undefined): Verdict[] {
+  const type = 'SieveReady';
+  if (sieve === undefined) return [];
+  if (sieve === 'pending') {
+    const message = 'The store has not compiled the declared script yet. The one before stays in effect until then.';
+    return [{ type, status: 'Unknown', reason: 'Pending', message }];
+  }
+  if (sieve.error === null)
+    return [{ type, status: 'True', reason: 'Compiled', message: 'The declared script is in effect.' }];
+  const message = `The declared script does not compile: the one before stays in effect. The compiler says: ${sieve.error.trim().slice(0, QUOTED_LENGTH)}`;
+  return [{ type, status: 'False', reason: 'CompileError', message }];
 }
 
-function detailOf({ outcome, quota }: MailboxObservation, bad: Verdict | undefined): string {
-  if (bad !== undefined) return `${bad.reason}: ${bad.message}`.slice(0, 200);
+function sendingVerdict(incidents: readonly Incident[]): Verdict[] {
+  const type = 'Sending';
+  const said = incidents.map(({ kind, detail }) => `${kind}: ${detail}`).join(' ');
+  const end = throttledUntil(incidents);
+  if (end !== undefined) {
+    const message = `${said} It may not send until ${minute(end)}. To block it for longer, set spec.state.`;
+    return [{ type, status: 'False', reason: 'Throttled', message }];
+  }
+  return incidents.length === 0 ? [] : [{ type, status: 'True', reason: 'Reported', message: said }];
+}
+
+function throttledUntil(incidents: readonly Incident[]): Date | undefined {
+  const ends = incidents.flatMap(({ until }) => until ?? []).sort((a, b) => a.getTime() - b.getTime());
+  return ends.at(-1);
+}
+
+function readyMessage({ adoptable, address, state }: MailboxObservation): string {
+  const arrives = state === undefined ? 'Mail arrives.' : stateMessage(state);
+  if (adoptable === undefined || adoptable.length === 0) return arrives;
+  return `${arrives} This mailbox is new: mail of a deleted one with the address ${address} is kept and can be had back by deleting this Mailbox and creating it with spec.adopt: ${adoptable[0]}.`;
+}
+
+function detailOf({ outcome, quota, state, incidents }: MailboxObservation, bad: Verdict | undefined): string {
+  const active = state === undefined || (state.state === 'Active' && state.ended === undefined);
+  const what = active ? 'Active' : stateDetail(state);
+  if (bad !== undefined) return `${active ? '' : `${what}; `}${bad.reason}: ${bad.message}`.slice(0, 200);
+  const end = throttledUntil(incidents);
   const place = outcome?.shard === undefined ? '' : `, shard ${outcome.shard}`;
-  return `Active${place}${quota === undefined ? '' : `, quota ${quota}`}`;
+  return `${what}${end === undefined ? '' : `, may not send until ${minute(end)}`}${place}${quota === undefined ? '' : `, quota ${quota}`}`;
 }

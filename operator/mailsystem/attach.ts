@@ -100,7 +100,28 @@ async function bringUpToDate(
       sievePort: SIEVE_PORT,
     })),
   );
-  await directory.projectSettings({ postmaster: spec.postmaster ?? null });
+  const { userHour, userDay, domainHour = null } = spec.limits.sending;
+  await directory.projectSettings({
+    postmaster: spec.postmaster ?? null,
+    forwardHost: serviceHost(identity, names(identity.name).forward),
+    srsDomain: spec.srs.domain ?? spec.hostname,
+    userHour,
+    userDay,
+    domainHour,
+  });
+  await maintain(directory, deps, spec.srs.rotateDays);
+}
+
+/** Secrets of sender addresses are made and retired by the directory, journals are cut: when that is due, it does something. */
+const MAINTENANCE_MS = 3_600_000;
+const maintained = new WeakMap<Directory, { at: number; srsRotateDays: number }>();
+
+async function maintain(directory: Directory, { now }: MailSystemDependencies, srsRotateDays: number): Promise<void> {
+  const last = maintained.get(directory);
+  const at = now().getTime();
+  if (last?.srsRotateDays === srsRotateDays && at - last.at < MAINTENANCE_MS) return;
+  await directory.maintain({ srsRotateDays });
+  maintained.set(directory, { at, srsRotateDays });
 }
 
 /** A shard has one pod so far: its own name, which a headless Service resolves even when the pod is not ready. */
