@@ -1,0 +1,211 @@
+/** `POST /v1/auth` and `/v1/auth/result`: who may log in, and what the password is compared with. */
+import { verify } from '@node-rs/argon2';
+import { z } from 'zod';
+import { limiter } from '../../../operator/directory/password.js';
+import type { Log } from '../../../operator/runtime/log.js';
+import type { DirectoryPool } from '../../lib/directory.js';
+import { BadRequest } from '../../lib/http.js';
+import { recent } from '../../lib/recent.js';
+import { type Candidate, type Credentials, candidatesFor, mayLogin } from './credentials.js';
+import type { Fingerprint } from './fingerprint.js';
+import type { Guard } from './guard.js';
+import type { LdapCheck } from './ldap.js';
+import type { Remembered } from './remembered.js';
+
+const attempt = z.object({
+  login: z.string().max(512),
+  protocol: z.string().max(32),
+  ip: z.string().max(64).default(''),
+  password: z.string().max(1024).default(''),
+});
+
+const outcome = z.object({
+  login: z.string().max(512),
+  protocol: z.string().max(32),
+  ip: z.string().max(64).default(''),
+  ok: z.boolean(),
+  credential: z.string().max(256).optional(),
+  /** What `/v1/auth` gave. */
+  ticket: z.string().max(64).optional(),
+});
+
+type AttemptBody = z.infer<typeof attempt>;
+
+interface Place {
+  readonly username: string;
+  readonly host: string;
+  readonly port: number;
+  readonly sieve_port: number;
+}
+
+/**
+ * `verify`: try the hashes, then tell the result with the ticket. `ok`: the password is right. `unknown`, `denied`:
+ * refuse like a wrong password. `limited`, `unavailable`: a temporary failure.
+ */
+export type LoginAnswer =
+  | ({ readonly result: 'verify'; readonly hashes: readonly Candidate[]; readonly ticket: string } & Place)
+  | ({ readonly result: 'ok'; readonly credential: string } & Place)
+  | { readonly result: 'unknown' | 'denied' | 'unavailable' | 'limited' };
+
+export interface LoginOptions {
+  readonly directory: DirectoryPool;
+  readonly guard: Guard;
+  readonly ldap?: LdapCheck | undefined;
+  readonly remembered: Remembered;
+  /** For counting wrong passwords. */
+  readonly fingerprint: () => Fingerprint;
+  readonly log: Log;
+  readonly onAnswer?: (protocol: string, result: string) => void;
+}
+
+export interface Login {
+  auth(body: unknown): Promise<LoginAnswer>;
+  result(body: unknown): Promise<Record<string, never>>;
+}
+
+/** A ticket is good for as long as trying hashes may take. */
+const TICKET_MS = 60_000;
+const ARGON2_AT_A_TIME = 2;
+
+export function createLogin(options: LoginOptions): Login {
+  const tickets = recent<Credentials & { readonly key: string }>(10_000, TICKET_MS);
+  const desk: Desk = { ...options, tickets, argon2: limiter(ARGON2_AT_A_TIME) };
+  return {
+    auth: async (body) => {
+      const given = parse(attempt, body);
+      const answer = await answerTo(desk, { ...given, login: given.login.trim().toLowerCase() });
+      options.onAnswer?.(given.protocol, answer.result);
+      return answer;
+    },
+    result: async (body) => {
+      const given = parse(outcome, body);
+      await takeResult(desk, { ...given, login: given.login.trim().toLowerCase() });
+      options.onAnswer?.(given.protocol, given.ok ? 'verified' : 'wrong');
+      return {};
+    },
+  };
+}
+
+interface Desk extends LoginOptions {
+  readonly tickets: ReturnType<typeof recent<Credentials & { readonly key: string }>>;
+  readonly argon2: ReturnType<typeof limiter>;
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (!parsed.success) throw new BadRequest('a field is missing, too long, or of the wrong type');
+  return parsed.data;
+}
+
+async function answerTo(desk: Desk, given: AttemptBody): Promise<LoginAnswer> {
+  const wait = await desk.guard.wait(given);
+  if (wait > 0) {
+    desk.log.info({ login: given.login, ip: given.ip, seconds: Math.ceil(wait / 1000) }, 'too many wrong passwords');
+    return { result: 'limited' };
+  }
+  const row = await credentialsOf(desk, given.login);
+  if (row === 'unavailable') return { result: 'unavailable' };
+  if (row === undefined) {
+    await desk.guard.failed(given, desk.fingerprint()(given.login, given.password), false);
+    return { result: 'unknown' };
+  }
+  if (!mayLogin(row, given.protocol)) {
+    desk.remembered.forget(row.username);
+    desk.log.info({ login: row.username, protocol: given.protocol, state: row.state }, 'the state forbids it');
+    return { result: 'denied' };
+  }
+  return row.ldap !== null && desk.ldap !== undefined
+    ? byLdap(desk, desk.ldap, row, given)
+    : byHashes(desk, row, given, candidatesFor(row, given.protocol));
+}
+
+async function credentialsOf(desk: Desk, login: string): Promise<Credentials | undefined | 'unavailable'> {
+  try {
+    const [row] = await desk.directory.ask<Credentials>({
+      doing: 'look up credentials',
+      sql: 'SELECT * FROM directory_v1.credentials($1)',
+      values: [login],
+    });
+    return row;
+  } catch (error) {
+    desk.log.warn({ err: error }, 'log-ins fail: the directory gave no answer');
+    return 'unavailable';
+  }
+}
+
+const placeOf = ({ username, host, imap_port, sieve_port }: Credentials): Place => ({
+  username,
+  host,
+  port: imap_port,
+  sieve_port,
+});
+
+async function byHashes(
+  desk: Desk,
+  row: Credentials,
+  given: AttemptBody,
+  hashes: readonly Candidate[],
+): Promise<LoginAnswer> {
+  const ticket = desk.fingerprint()(given.login, given.password);
+  if (hashes.length === 0) return wrong(desk, given, ticket);
+  return { result: 'verify', ...placeOf(row), hashes, ticket };
+}
+
+async function wrong(desk: Desk, given: AttemptBody, ticket: string): Promise<LoginAnswer> {
+  await desk.guard.failed(given, ticket, true);
+  return { result: 'denied' };
+}
+
+async function right(desk: Desk, row: Credentials, given: AttemptBody, credential: string): Promise<LoginAnswer> {
+  await desk.guard.succeeded(given);
+  return { result: 'ok', ...placeOf(row), credential };
+}
+
+/** What was right a moment ago; app passwords (they must not cost a failed bind, which some servers count); LDAP. */
+async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: AttemptBody): Promise<LoginAnswer> {
+  const { password } = given;
+  if (password === '') return { result: 'denied' };
+  const remembered = `${row.mailbox} ${row.ldap}`;
+  if (desk.remembered.has(row.username, remembered, password)) return right(desk, row, given, 'ldap');
+  const candidates = candidatesFor(row, given.protocol);
+  const matched = await desk.argon2(() => matching(candidates, password));
+  if (matched !== undefined) return right(desk, row, given, matched);
+  const answer = await ldap(row.ldap ?? '', password);
+  const ticket = desk.fingerprint()(given.login, password);
+  const others = candidates.filter(({ hash }) => !isArgon2(hash));
+  switch (answer.outcome) {
+    case 'right':
+      desk.remembered.add(row.username, remembered, password);
+      return right(desk, row, given, 'ldap');
+    case 'unavailable':
+      return { result: 'unavailable' };
+    case 'hashes':
+      desk.tickets.set(ticket, { ...row, key: desk.remembered.keyOf(remembered, password) });
+      return byHashes(desk, row, given, [...others, ...answer.hashes.map((hash) => ({ id: 'ldap', hash }))]);
+    case 'denied':
+    case 'wrong':
+      return byHashes(desk, row, given, others);
+  }
+}
+
+const isArgon2 = (hash: string): boolean => /^\{ARGON2ID?\}\$/.test(hash);
+
+/** The credential whose hash fits, of those that can be compared here. */
+async function matching(candidates: readonly Candidate[], password: string): Promise<string | undefined> {
+  for (const { id, hash } of candidates.filter((candidate) => isArgon2(candidate.hash))) {
+    if (await verify(hash.slice(hash.indexOf('}') + 1), password).catch(() => false)) return id;
+  }
+  return undefined;
+}
+
+async function takeResult(desk: Desk, given: z.infer<typeof outcome>): Promise<void> {
+  const ticket = given.ticket ?? '';
+  if (!given.ok) {
+    // Without a ticket each failure counts.
+    await desk.guard.failed(given, /^[\w-]{1,64}$/.test(ticket) ? ticket : `${Date.now()}${Math.random()}`, true);
+    return;
+  }
+  const row = desk.tickets.get(ticket);
+  if (row && given.credential === 'ldap') desk.remembered.addKey(row.username, row.key);
+  await desk.guard.succeeded(given);
+}
