@@ -88,7 +88,7 @@ function systemOf(
     return { reason: 'DomainNotFound', message };
   }
   if (hosting.system === undefined) {
-    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet; its SystemReady condition says why.`;
+    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet: ${hosting.waiting ?? 'its SystemReady condition says why.'}`;
     return { reason: 'SystemNotFound', message };
   }
   return hosting.system;

@@ -5,13 +5,13 @@ import { type MailDomain, resolveMailDomain } from '../../crds/maildomain.js';
 import type { MailSystemResolved } from '../../crds/mailsystem.js';
 import { byAge } from '../claims.js';
 import { claimedAddresses } from '../mailbox/desired.js';
-import type { HostingView } from '../maildomain/controller.js';
+import type { DomainHost, HostingView } from '../maildomain/controller.js';
 import type { CacheReader } from '../runtime/cache.js';
 
 /** What the caches say of the addresses of a MailSystem. Who really has a contested one is the directory's to decide. */
 export interface Landscape {
   /** The MailDomain of this domain in a namespace, and its system. */
-  domain(namespace: string, domain: string): { name: string; system: string | undefined } | undefined;
+  domain(namespace: string, domain: string): DomainHost | undefined;
   /** The MailDomain by which a system hosts a domain. */
   host(system: string, domain: string): MailDomain | undefined;
   mailbox(namespace: string, name: string): Mailbox | undefined;

@@ -25,11 +25,18 @@ export const mailDomainIndexes = {
 /** Indexes that the cache of MailSystems needs. */
 export const mailSystemIndexes = { namespace: (object: MailSystem) => [object.metadata.namespace ?? ''] };
 
+/** A MailDomain, and the MailSystem that serves it (`namespace/name`) or what it waits for. */
+export interface DomainHost {
+  name: string;
+  system: string | undefined;
+  waiting?: string;
+}
+
 /** Answers, from the caches, who hosts what. */
 export interface HostingView {
   of(object: MailDomain): Hosting;
-  /** The MailDomain that hosts a domain for the objects of a namespace, and its MailSystem if it has one. */
-  domain(namespace: string, domain: string): { name: string; system: string | undefined } | undefined;
+  /** The MailDomain that hosts a domain for the objects of a namespace. */
+  domain(namespace: string, domain: string): DomainHost | undefined;
   /** MailDomains that a MailSystem hosts, in whatever namespace. */
   hosted(systemKey: string): MailDomain[];
   /** The MailDomain by which a MailSystem hosts a domain. */
@@ -56,7 +63,10 @@ export function createHostingView(systems: CacheReader<MailSystem>, domains: Cac
       const owner = ownerOf(domains.byIndex('domain', `${namespace}/${domain}`), context);
       if (owner === undefined) return undefined;
       const hosting = of(owner);
-      return { name: owner.metadata.name, system: 'system' in hosting ? hosting.system : undefined };
+      const { name } = owner.metadata;
+      return 'system' in hosting
+        ? { name, system: hosting.system }
+        : { name, system: undefined, waiting: hosting.message };
     },
     hosted,
     host: (systemKey, domain) => domains.byIndex('claim', domain).find(isHostedBy(systemKey)),

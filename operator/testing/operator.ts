@@ -9,9 +9,10 @@ import { createEventRecorder } from '../runtime/events.js';
 import { silentLog } from '../runtime/log.js';
 import { createMetrics } from '../runtime/metrics.js';
 import { builtin, type KubeObject } from '../runtime/object.js';
+import type { ApiServer } from '../runtime/testing/apiserver.js';
 import { type FaultProxy, startProxy } from '../runtime/testing/proxy.js';
 import { eventually, sharedApiServer } from '../runtime/testing/shared.js';
-import { mailboxType, mailDomainType, mailSystemType } from '../types.js';
+import { forwardRuleType, mailboxType, mailDomainType, mailSystemType } from '../types.js';
 import { type MemorySigningCache, memorySigningCache } from './memory.js';
 
 /** The folder with the generated CRDs. */
@@ -25,7 +26,10 @@ export interface TestOperator {
 }
 
 export interface TestOperatorOptions {
-  namespace: string;
+  /** Undefined: all namespaces. Only with a server of one's own, or others' objects are looked after too. */
+  namespace: string | undefined;
+  /** Default: the one that all test files share. */
+  server?: ApiServer;
   postgres: TestPostgres;
   signing?: MemorySigningCache;
   /** Called before the controllers start. */
@@ -38,8 +42,9 @@ export async function startOperator({
   postgres,
   signing = memorySigningCache(),
   prepare,
+  server,
 }: TestOperatorOptions): Promise<TestOperator> {
-  const proxy = await startProxy(await sharedApiServer());
+  const proxy = await startProxy(server ?? (await sharedApiServer()));
   prepare?.(proxy);
   const client = createClient(proxy.connection, { attempts: 2 });
   const counts = new Map<string, number>();
@@ -83,6 +88,7 @@ export interface Kubectl {
   system(name: string, spec?: object): Promise<KubeObject>;
   domain(name: string, spec?: object): Promise<KubeObject>;
   mailbox(name: string, spec?: object, metadata?: object): Promise<KubeObject>;
+  rule(name: string, spec: object, metadata?: object): Promise<KubeObject>;
   secret(name: string, password: string): Promise<KubeObject>;
   get(kind: Kind, name: string): Promise<StatusObject>;
   delete(kind: Kind, name: string): Promise<boolean>;
@@ -97,13 +103,22 @@ type Kind = keyof typeof types;
 export interface StatusObject extends KubeObject {
   status?: {
     uuid?: string;
+    targets?: number;
+    records?: { name: string; type: string; value: string }[];
+    ownership?: { verifiedAt: string; missingSince?: string };
     detail?: string;
     observedGeneration?: number;
     conditions?: { type: string; status: string; reason: string; message: string }[];
   };
 }
 
-const types = { system: mailSystemType, domain: mailDomainType, mailbox: mailboxType, secret: builtin.secret } as const;
+const types = {
+  system: mailSystemType,
+  domain: mailDomainType,
+  mailbox: mailboxType,
+  rule: forwardRuleType,
+  secret: builtin.secret,
+} as const;
 
 export function kubectl(client: Client, namespace: string): Kubectl {
   const by = { fieldManager: 'test' };
@@ -122,6 +137,8 @@ export function kubectl(client: Client, namespace: string): Kubectl {
     domain: (name, spec = {}) => create('domain', name, { spec }),
     mailbox: (name, spec = {}, metadata = {}) =>
       create('mailbox', name, { spec: { address: `${name}@example.org`, ...spec } }, metadata),
+    rule: (name, spec, metadata = {}) =>
+      create('rule', name, { spec: { address: `${name}@example.org`, ...spec } }, metadata),
     secret: (name, password) => create('secret', name, { stringData: { password } }),
     get,
     delete: (kind, name) => client.delete(types[kind], { namespace, name }),
