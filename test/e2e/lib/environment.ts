@@ -3,14 +3,18 @@ import { connect } from 'node:net';
 import { names } from '../../../cdk8s/names.js';
 import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
 import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
+import { hooksHost } from './hooks.js';
 import type { ImapTarget } from './imap.js';
 import { apply, exec, kube, kubectlOk, root, type WithConditions, waitForCondition } from './kube.js';
+import { ldapSecrets, ldapSpec } from './ldap.js';
 import { ensureOutside, type Outside, setRecords } from './outside.js';
 import type { Target } from './smtp.js';
 
 export const operatorNamespace = 'posthorn-system';
 export const namespace = 'mail-e2e';
 export const systemName = 'mail';
+/** Whose domains the system serves too. */
+export const tenantNamespace = 'tenant-e2e';
 export const domain = 'posthorn.example';
 export const hostname = 'mail.posthorn.example';
 
@@ -47,7 +51,8 @@ export async function ensureEnvironment(log: (text: string) => void): Promise<En
   log('operator: helm upgrade --install');
   await installOperator();
   log('mail system');
-  await apply(labelledNamespace(namespace), ...mailObjects(outside));
+  await apply(labelledNamespace(namespace));
+  await apply(...(await ldapSecrets(namespace)), ...mailObjects(outside));
   await waitForCondition(mailSystemType, { namespace, name: systemName }, {}, 300_000);
   await waitForCondition(mailDomainType, { namespace, name: domain }, {}, 60_000);
   for (const name of people) await waitForCondition(mailboxType, { namespace, name }, {}, 60_000);
@@ -99,7 +104,7 @@ export async function installOperator(values: Record<string, string> = {}): Prom
   if (code !== 0) throw new Error(`helm: ${stderr}`);
   // kubectl remembers for hours which resources there are, and looks again only for a name that it doesn't know; the
   // category "mail" is not such a name.
-  await kubectlOk(['get', 'mailsystems,maildomains,mailboxes', '-A']);
+  await kubectlOk(['get', 'mailsystems,maildomains,mailboxes,forwardrules', '-A']);
 }
 
 export async function secretText(name: string, key: string, inNamespace = namespace): Promise<string> {
@@ -148,6 +153,9 @@ function mailObjects(outside: Outside): KubeObject[] {
         queue: { size: '512Mi' },
         database: { size: '1Gi' },
         redis: { size: '128Mi' },
+        ldap: ldapSpec,
+        tenants: { namespaces: [tenantNamespace] },
+        webhooks: { allowHosts: [hooksHost] },
       },
     } as KubeObject,
     { apiVersion: group, kind: 'MailDomain', metadata: { name: domain, namespace } },
@@ -155,7 +163,8 @@ function mailObjects(outside: Outside): KubeObject[] {
   ];
 }
 
-function labelledNamespace(name: string): KubeObject {
+/** A namespace with the pod security that the system needs. */
+export function labelledNamespace(name: string): KubeObject {
   return {
     apiVersion: 'v1',
     kind: 'Namespace',
@@ -173,6 +182,9 @@ export async function publish(environment: Environment, place: Place = suites): 
     { name: place.hostname, type: 'A', value: environment.smtp.host },
     ...egress.map((value) => ({ name: place.hostname, type: 'A', value })),
     ...records,
+    // Forwarded mail leaves under the host name (SRS).
+    { name: place.hostname, type: 'TXT', value: '"v=spf1 a -all"' },
+    { name: place.hostname, type: 'MX', value: `10 ${place.hostname}.` },
     // The tests are a mail server of the outside world as well: one with a name.
     { name: 'client.outside.example', type: 'A', value: own },
     { name: `${own.split('.').reverse().join('.')}.in-addr.arpa`, type: 'PTR', value: 'client.outside.example.' },
@@ -186,6 +198,16 @@ async function ownAddress(target: Target): Promise<string> {
   const address = (socket.localAddress ?? '').replace(/^::ffff:/, '');
   socket.destroy();
   return address;
+}
+
+/** A ForwardRule for an address of the shared domain. */
+export function forwardRule(name: string, spec: Record<string, unknown>): KubeObject {
+  return {
+    apiVersion: 'posthorn.dev/v1alpha1',
+    kind: 'ForwardRule',
+    metadata: { name, namespace },
+    spec: { address: `${name}@${domain}`, ...spec },
+  } as KubeObject;
 }
 
 /** Addresses that outgoing mail comes from: here, without address translation, the pods' own. */

@@ -13,7 +13,7 @@ import {
   type ResourceType,
   resourceTypeOf,
 } from '../../../operator/runtime/object.js';
-import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
+import { forwardRuleType, mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
 
 const run = promisify(execFile);
 
@@ -34,7 +34,7 @@ export function kube(): Client {
   return shared;
 }
 
-export const ourTypes: readonly ResourceType[] = [mailSystemType, mailDomainType, mailboxType];
+export const ourTypes: readonly ResourceType[] = [mailSystemType, mailDomainType, mailboxType, forwardRuleType];
 
 export interface Ran {
   stdout: string;

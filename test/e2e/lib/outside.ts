@@ -59,14 +59,16 @@ export async function ensureOutside(): Promise<Outside> {
   const [nameServer, sink, strict] = await Promise.all([clusterIp('dns'), clusterIp('sink'), clusterIp('strict')]);
   const scripts = await configMap(nameServer, sink);
   const version = createHash('sha256').update(JSON.stringify(scripts)).digest('hex').slice(0, 16);
+  const volumes = [{ name: 'scripts', mountPath: '/scripts', configMap: { name: 'scripts' } }];
+  const mail = { port: 25, env: { NAME_SERVER: nameServer }, version, volumes };
   await apply(
     scripts,
     // Not the name server: with another start it would have other keys.
-    workload('dns', DNS_COMMAND),
-    workload('sink', mailServer('mx.outside.example', 'sink'), { version, nameServer }),
-    workload('strict', mailServer('mx.strict.example', 'strict'), { version, nameServer }),
+    outsideWorkload('dns', DNS_COMMAND, { port: 53, volumes }),
+    outsideWorkload('sink', mailServer('mx.outside.example', 'sink'), mail),
+    outsideWorkload('strict', mailServer('mx.strict.example', 'strict'), mail),
   );
-  await waitFor('the outside world to run', async () => ((await readyPods()) >= 3 ? true : undefined), 120_000);
+  await waitFor('the outside world to run', ready, 120_000);
   const anchor = await waitFor('the root zone to be signed', () => rootAnchor(), 60_000);
   await setRecords([
     { name: 'strict.example', type: 'MX', value: '10 mx.strict.example.' },
@@ -186,7 +188,8 @@ function service(name: string, ports: { name: string; port: number; protocol: st
   } as KubeObject;
 }
 
-async function clusterIp(name: string): Promise<string> {
+/** Address of a Service of the world outside. */
+export async function clusterIp(name: string): Promise<string> {
   const found = await kube().get<Service>(builtin.service, { namespace: outsideNamespace, name });
   if (found.spec?.clusterIP === undefined) throw new Error(`Service ${name} has no address`);
   return found.spec.clusterIP;
@@ -204,16 +207,16 @@ async function configMap(nameServer: string, sink: string): Promise<KubeObject> 
       'root.zone': zone.replaceAll('@NAME_SERVER@', nameServer).replaceAll('@SINK@', sink),
     },
     binaryData: {
-      'sink.cjs.gz': await bundle(`${folder}/sink.ts`),
-      'strict.cjs.gz': await bundle(`${folder}/strict.ts`),
+      'sink.cjs.gz': await bundle('sink.ts'),
+      'strict.cjs.gz': await bundle('strict.ts'),
     },
   } as KubeObject;
 }
 
-/** One file with everything it needs, compressed: a ConfigMap holds 1 MiB. */
-async function bundle(entry: string): Promise<string> {
+/** A program of test/outside in one file with everything it needs, compressed (a ConfigMap holds 1 MiB) and in base64. */
+export async function bundle(name: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [entry],
+    entryPoints: [`${root}test/outside/${name}`],
     bundle: true,
     minify: true,
     platform: 'node',
@@ -224,7 +227,18 @@ async function bundle(entry: string): Promise<string> {
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).toString('base64');
 }
 
-function workload(name: string, command: string[], mail?: { version: string; nameServer: string }): KubeObject {
+interface WorkloadOptions {
+  /** Port that says that it is ready. */
+  port: number;
+  env?: Record<string, string>;
+  /** Another version is another pod. */
+  version?: string;
+  volumes?: { name: string; mountPath: string; [source: string]: unknown }[];
+}
+
+/** A Deployment of one pod of the image `outside`, with `/run` to write to. */
+export function outsideWorkload(name: string, command: string[], options: WorkloadOptions): KubeObject {
+  const { port, env = {}, version, volumes = [] } = options;
   const prefix = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
   return {
     apiVersion: 'apps/v1',
@@ -235,7 +249,10 @@ function workload(name: string, command: string[], mail?: { version: string; nam
       strategy: { type: 'Recreate' },
       selector: { matchLabels: { app: name } },
       template: {
-        metadata: { labels: { app: name }, ...(mail ? { annotations: { 'outside/version': mail.version } } : {}) },
+        metadata: {
+          labels: { app: name },
+          ...(version === undefined ? {} : { annotations: { 'outside/version': version } }),
+        },
         spec: {
           automountServiceAccountToken: false,
           terminationGracePeriodSeconds: 2,
@@ -244,29 +261,30 @@ function workload(name: string, command: string[], mail?: { version: string; nam
               name,
               image: `${prefix}/outside:dev`,
               args: command,
-              ...(mail ? { env: [{ name: 'NAME_SERVER', value: mail.nameServer }] } : {}),
+              env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
               volumeMounts: [
-                { name: 'scripts', mountPath: '/scripts' },
+                ...volumes.map((volume) => ({ name: volume.name, mountPath: volume.mountPath })),
                 { name: 'run', mountPath: '/run' },
               ],
-              readinessProbe: { tcpSocket: { port: name === 'dns' ? 53 : 25 }, periodSeconds: 1 },
+              readinessProbe: { tcpSocket: { port }, periodSeconds: 1 },
             },
           ],
-          volumes: [
-            { name: 'scripts', configMap: { name: 'scripts' } },
-            { name: 'run', emptyDir: {} },
-          ],
+          volumes: [...volumes.map(({ mountPath: _, ...volume }) => volume), { name: 'run', emptyDir: {} }],
         },
       },
     },
   } as KubeObject;
 }
 
-async function readyPods(): Promise<number> {
-  const { items } = await kube().list<KubeObject & { status?: { readyReplicas?: number } }>(builtin.deployment, {
-    namespace: outsideNamespace,
-  });
-  return items.filter((deployment) => (deployment.status?.readyReplicas ?? 0) > 0).length;
+async function ready(): Promise<true | undefined> {
+  const { items } = await kube().list<KubeObject & { status?: { readyReplicas?: number; updatedReplicas?: number } }>(
+    builtin.deployment,
+    { namespace: outsideNamespace },
+  );
+  const running = items
+    .filter(({ status }) => (status?.readyReplicas ?? 0) > 0 && (status?.updatedReplicas ?? 0) > 0)
+    .map(({ metadata }) => metadata.name);
+  return ['dns', 'sink', 'strict'].every((name) => running.includes(name)) ? true : undefined;
 }
 
 async function rootAnchor(): Promise<string | undefined> {
