@@ -6,7 +6,7 @@ import { refKey } from '../runtime/object.js';
 import type { AttachedSystem } from '../systems.js';
 import { enqueueIndex, type MailboxDependencies } from './dependencies.js';
 import { desiredMailbox, uuidOf } from './desired.js';
-import type { KnownPassword } from './password.js';
+import { appRow, type KnownPassword } from './password.js';
 import { declaredRow } from './row.js';
 
 /** Objects that are compared before others get their turn. */
@@ -92,7 +92,9 @@ function isMissing(
   const { namespace = '' } = object.metadata;
   const { mailbox } = desiredMailbox(object, { domain: (domain) => deps.hosting(namespace, domain) });
   if (mailbox?.system !== system.key) return false;
-  if (row === undefined || contentHash(declaredRow(object, mailbox, system)) !== row.contentHash) return true;
+  const appPasswords = (object.spec.appPasswords ?? []).map(appRow);
+  const declared = contentHash({ ...declaredRow(object, mailbox, system), appPasswords });
+  if (row?.contentHash !== declared) return true;
   return deps.passwords.isStale(object, passwordsOf(row));
 }
 

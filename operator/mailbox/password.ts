@@ -114,7 +114,8 @@ export function createPasswordResolver(client: Client, secrets: CacheReader<Kube
   };
 }
 
-function appRow({ name, protocols = [] }: AppPassword): Pick<AppPasswordRow, 'name' | 'protocols'> {
+/** What the directory says of an app password but for the secret and where it is from. */
+export function appRow({ name, protocols = [] }: AppPassword): Pick<AppPasswordRow, 'name' | 'protocols'> {
   return { name, protocols: protocols.length === 0 ? null : [...protocols].sort() };
 }
 
