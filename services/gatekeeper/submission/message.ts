@@ -1,10 +1,11 @@
 /** `POST /v1/submission`: whether a message may leave, when all of it is there. */
 import { z } from 'zod';
 import { BadRequest } from '../../lib/http.js';
-import { readClaims } from '../author/claims.js';
+import { type Claim, readClaims } from '../author/claims.js';
 import { addressesOf, domainsShown, judgeClaims } from '../author/judge.js';
-import { AuthorProblem } from '../author/problem.js';
+import { AuthorProblem, refuse } from '../author/problem.js';
 import type { Action } from '../policy/protocol.js';
+import type { Requirement } from './accounts.js';
 import type { Desk } from './submission.js';
 
 const message = z.object({
@@ -67,7 +68,10 @@ async function authorProblem(desk: Desk, username: string, mail: Message): Promi
     const claims = readClaims(mail.headers);
     const sender = mail.sender.replace(/^<|>$/g, '').toLowerCase();
     const addresses = new Set([...addressesOf(claims), sender]);
-    const ownership = await desk.accounts.ownership(username, [...addresses], domainsShown(claims));
+    const [ownership, requirements] = await Promise.all([
+      desk.accounts.ownership(username, [...addresses], domainsShown(claims)),
+      desk.accounts.requirements(mail.recipients),
+    ]);
     if (!ownership.own.has(sender)) {
       return new AuthorProblem(
         'sender-not-yours',
@@ -75,10 +79,25 @@ async function authorProblem(desk: Desk, username: string, mail: Message): Promi
       );
     }
     judgeClaims(claims, ownership);
+    judgeRequirements(claims, requirements);
     return undefined;
   } catch (error) {
     if (error instanceof AuthorProblem) return error;
     throw error;
+  }
+}
+
+/**
+ * What inside recipients require of their senders' domain (the mx does not filter mail of our own users). The log-in
+ * proves what a signature would.
+ */
+function judgeRequirements(claims: readonly Claim[], requirements: readonly Requirement[]): void {
+  const domain = claims[0]?.address.split('@')[1] ?? '';
+  for (const { address, require } of requirements) {
+    if (require === null || require.otherwise !== 'Reject') continue;
+    if (require.from.some((allowed) => domain === allowed || domain.endsWith(`.${allowed}`))) continue;
+    const who = `${address} takes mail only from ${require.from.slice(0, 5).join(', ')}`;
+    refuse('not-wanted', `${who.replace(/[^\x20-\x7e]/g, '?').slice(0, 300)}; write from an address there`);
   }
 }
 

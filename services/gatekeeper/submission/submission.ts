@@ -57,7 +57,9 @@ export function createDesk(options: SubmissionOptions): Desk {
     watch: async (login, facts) => {
       const incident = judgeConduct(facts, limits);
       if (!incident) return undefined;
-      return pausedReply(await pauses.begin(login, incident), postmaster);
+      const pause = await pauses.begin(login, incident);
+      accounts.forget(login);
+      return pausedReply(pause, postmaster);
     },
   };
 }
