@@ -167,8 +167,9 @@ describe('on the leader', () => {
     await test.directory.tombstoneMailboxes([{ uuid: claimed.uuid, objectUid: claimed.object.uid }]);
 
     await test.directory.projectSettings({ postmaster: 'admin@example.com' });
-    expect(await ask('alias', 'abuse@example.org')).toBe('admin@example.com');
-    expect(await ask('route', 'abuse@example.org')).toBeNull();
+    expect(await ask('alias', 'abuse@example.org')).toBeNull();
+    expect(await ask('route', 'abuse@example.org')).toBe('retry:4.3.0 nothing here forwards mail');
+    expect(await ask('forward_targets', 'abuse@example.org', 'posthorn_forward')).toBe('admin@example.com');
     expect(await ask('sender_logins', 'abuse@example.org', 'posthorn_submission')).toBeNull();
     for (const postmaster of ['gone@example.org', 'postmaster@example.org', null]) {
       await test.directory.projectSettings({ postmaster });

@@ -188,7 +188,7 @@ CREATE TYPE posthorn.place AS (
     username  text,    -- main address of the mailbox
     shard     text,
     forward   text,    -- uid of the forward on it
-    elsewhere text,    -- where the mail goes instead: the postmaster, or the original sender of an SRS address
+    elsewhere text,    -- an address outside that the mail goes to: a postmaster, or the original sender of an SRS address
     full_     boolean, -- the mailbox is
     refused   boolean  -- mail for it is, because it is suspended
 );
@@ -220,7 +220,7 @@ BEGIN
     IF h.kind IS NULL THEN
         SELECT s.postmaster, s.srs_domain INTO settings FROM posthorn.settings s;
         p.hosted := EXISTS (SELECT FROM posthorn.domains d WHERE d.domain = p.domain);
-        IF p.domain = settings.srs_domain AND local_ ~ '^srs[01][-+=]' THEN
+        IF p.domain = settings.srs_domain AND local_ ~ '^"?srs[01][-+=]' THEN
             p.srs := true;
             p.hosted := true;
             p.elsewhere := posthorn.srs_original(posthorn.unquoted(left(btrim(given), length(local_))));
@@ -231,11 +231,13 @@ BEGIN
             RETURN p;
         ELSIF base IN ('postmaster', 'abuse') THEN
             SELECT * INTO h FROM posthorn.holder(settings.postmaster);
-            IF h.kind IS NOT NULL OR NOT EXISTS
+            IF h.kind = 'mailbox' THEN
+                h.kind := 'alias';
+            ELSIF h.kind IS NULL AND NOT EXISTS
                 (SELECT FROM posthorn.domains d WHERE d.domain = split_part(settings.postmaster, '@', -1)) THEN
                 p.elsewhere := settings.postmaster;
-                h.kind := CASE WHEN p.elsewhere IS NOT NULL THEN 'alias' END;
-                h.forward := NULL;
+                h.kind := CASE WHEN p.elsewhere IS NOT NULL THEN 'forward' END;
+                h.address := base || '@' || p.domain;
             END IF;
         END IF;
         -- What would need quotes is nobody's name.
@@ -260,7 +262,7 @@ $$;
 CREATE FUNCTION posthorn.canonical(p posthorn.place) RETURNS text
     LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN p.kind = 'srs' THEN p.elsewhere
-                WHEN p.forward IS NULL THEN coalesce(p.username, p.elsewhere)
+                WHEN p.kind IN ('mailbox', 'alias') AND p.forward IS NULL THEN p.username
                 WHEN starts_with(p.address, '*@') THEN p.asked
                 ELSE p.address END
 $$;
@@ -351,14 +353,16 @@ BEGIN
 END
 $$;
 
--- Where a forward sends mail now. A webhook or command is RULEUID.N@courier.invalid.
+-- Where a forward sends mail now. A webhook or command is RULEUID.N@courier.invalid; one that is not allowed keeps its
+-- number, for the others' sake.
 CREATE FUNCTION posthorn.destinations(rule text) RETURNS TABLE (destination text, inside boolean)
     LANGUAGE sql STABLE AS $$
     SELECT t, EXISTS (SELECT FROM posthorn.domains d WHERE d.domain = split_part(t, '@', -1))
     FROM posthorn.forwards f CROSS JOIN unnest(f.targets) t WHERE f.uid = rule
     UNION ALL
     SELECT format('%s.%s@courier.invalid', f.uid, n), false
-    FROM posthorn.forwards f CROSS JOIN generate_series(0, jsonb_array_length(f.couriers) - 1) n WHERE f.uid = rule
+    FROM posthorn.forwards f CROSS JOIN generate_series(0, jsonb_array_length(f.couriers) - 1) n
+    WHERE f.uid = rule AND NOT f.couriers -> n ? 'refused'
     UNION ALL
     SELECT main.address, true
     FROM posthorn.forwards f
@@ -389,9 +393,10 @@ BEGIN
 END
 $$;
 
--- Postfix virtual_alias_maps at the mx. Asked when mail is accepted: an alias that is not expanded then would wait
--- in the queue as an address that no store knows. Hence the error, which makes Postfix ask the next member or
--- answer 451.
+-- Postfix virtual_alias_maps at the mx: only addresses of ours. What a stranger sends leaves through the forward role
+-- or not at all, because what leaves the mx otherwise is signed in our name.
+-- Asked when mail is accepted: an alias that is not expanded then would wait in the queue as an address that no store
+-- knows. Hence the error, which makes Postfix ask the next member or answer 451.
 CREATE OR REPLACE FUNCTION directory_v1.alias(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -399,8 +404,8 @@ DECLARE
 BEGIN
     IF p.forward IS NOT NULL THEN
         RETURN posthorn.expansion(p);
-    ELSIF p.kind IN ('alias', 'srs') THEN
-        RETURN coalesce(p.elsewhere, p.username);
+    ELSIF p.kind = 'alias' THEN
+        RETURN p.username;
     ELSIF p.hosted AND p.kind IS NULL THEN
         PERFORM posthorn.require_fresh(address);
     END IF;
@@ -415,9 +420,9 @@ DECLARE
     p posthorn.place;
 BEGIN
     p := posthorn.place(address);  -- here, so that an error of it is caught
-    IF p.forward IS NOT NULL AND p.kind <> 'mailbox' OR p.domain = 'forward.invalid' THEN
-        RETURN coalesce((SELECT format('forward:[%s]:10025', s.forward_host) FROM posthorn.settings s
-                         WHERE s.forward_host IS NOT NULL), 'retry:4.3.0 nothing here forwards mail');
+    IF p.elsewhere IS NOT NULL OR p.forward IS NOT NULL AND p.kind <> 'mailbox' OR p.domain = 'forward.invalid' THEN
+        RETURN (SELECT coalesce('forward:[' || s.forward_host || ']:10025', 'retry:4.3.0 nothing here forwards mail')
+                FROM posthorn.settings s);
     ELSIF p.shard IS NOT NULL THEN
         RETURN (SELECT format('lmtp:inet:%s:%s', s.host, s.lmtp_port) FROM posthorn.shards s WHERE s.name = p.shard);
     ELSIF p.asked IS NULL OR NOT p.hosted OR p.kind IS NOT NULL THEN
@@ -431,23 +436,28 @@ EXCEPTION WHEN query_canceled OR OTHERS THEN
 END
 $$;
 
--- A forward by its address or by RULEUID@forward.invalid: uid, and the address that mail for it is for.
-CREATE FUNCTION posthorn.forward_of(given text, OUT uid text, OUT address text)
+-- What the forward role is asked about: a forward, by its address or by RULEUID@forward.invalid, or another address whose
+-- mail goes elsewhere. uid NULL: no forward. address: the one that the mail is for.
+CREATE FUNCTION posthorn.forward_of(given text, OUT uid text, OUT address text, OUT elsewhere text)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
     p posthorn.place := posthorn.place(given);
 BEGIN
-    uid := p.forward;
-    address := posthorn.canonical(p);
     IF p.domain = 'forward.invalid' THEN
         SELECT a.forward, a.address INTO uid, address
         FROM posthorn.addresses a WHERE a.forward = split_part(p.asked, '@', 1);
+    ELSIF p.forward IS NOT NULL OR p.elsewhere IS NOT NULL THEN
+        uid := p.forward;
+        elsewhere := p.elsewhere;
+        address := CASE WHEN p.kind <> 'srs' THEN posthorn.canonical(p) END;
+        RETURN;
     END IF;
-    IF uid IS NULL THEN
-        address := NULL;
-        IF p.hosted AND p.kind IS NULL OR p.domain = 'forward.invalid' THEN
-            PERFORM posthorn.require_fresh(given);
-        END IF;
+    IF uid IS NULL AND (p.hosted AND p.kind IS NULL OR p.domain = 'forward.invalid') THEN
+        PERFORM posthorn.require_fresh(given);
+    END IF;
+    IF p.srs AND p.kind IS NULL THEN
+        RAISE EXCEPTION '<%> is no address of ours, or expired', posthorn.printable(given)
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 END
 $$;
@@ -457,15 +467,16 @@ $$;
 CREATE FUNCTION directory_v1.forward_targets(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    rule    text := (posthorn.forward_of(address)).uid;
+    f       record;
     targets text;
 BEGIN
-    IF rule IS NULL THEN
-        RETURN NULL;
+    f := posthorn.forward_of(address);
+    IF f.elsewhere IS NOT NULL OR f.uid IS NULL THEN
+        RETURN f.elsewhere;
     END IF;
     SELECT coalesce(string_agg(DISTINCT d.destination, ',') FILTER (WHERE NOT d.inside),
                     string_agg(DISTINCT d.destination, ','))
-    INTO targets FROM posthorn.destinations(rule) d;
+    INTO targets FROM posthorn.destinations(f.uid) d;
     IF targets IS NULL THEN
         RAISE EXCEPTION 'forward <%> has no target', posthorn.printable(address)
             USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -696,13 +707,13 @@ DROP FUNCTION posthorn.resolve(text), posthorn.find(text);
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA posthorn, directory_v1 FROM PUBLIC;
 REVOKE ALL ON TYPE posthorn.place FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION directory_v1.recipient(text) TO posthorn_mx;
+GRANT EXECUTE ON FUNCTION directory_v1.recipient(text) TO posthorn_mx, posthorn_submission;
 GRANT EXECUTE ON FUNCTION directory_v1.forward_targets(text), directory_v1.delivered_to(text),
     directory_v1.srs_sender(text), directory_v1.hosted_domain(text) TO posthorn_forward;
 GRANT EXECUTE ON FUNCTION directory_v1.courier_target(text) TO posthorn_courier;
 GRANT EXECUTE ON FUNCTION directory_v1.credentials(text) TO posthorn_proxy, posthorn_submission;
 GRANT EXECUTE ON FUNCTION directory_v1.sending(text), directory_v1.report_incident(text, text, text, timestamptz)
     TO posthorn_submission;
-GRANT EXECUTE ON FUNCTION directory_v1.revoked(timestamptz) TO posthorn_proxy, posthorn_store;
+GRANT EXECUTE ON FUNCTION directory_v1.revoked(timestamptz) TO posthorn_proxy, posthorn_submission, posthorn_store;
 GRANT EXECUTE ON FUNCTION directory_v1.declared_sieve(text, timestamptz), directory_v1.sieve_result(uuid, text, text),
     directory_v1.quota_state(uuid, boolean) TO posthorn_store;

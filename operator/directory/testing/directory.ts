@@ -1,7 +1,7 @@
 /** A migrated directory on a test server, and rows to put into it. */
 import { randomUUID } from 'node:crypto';
 import { type Directory, openDirectory } from '../directory.js';
-import type { MailboxRow } from '../rows.js';
+import type { ForwardRow, MailboxRow } from '../rows.js';
 import { type PostgresOptions, startPostgres, type TestPostgres } from './postgres.js';
 
 export interface TestDirectory {
@@ -49,6 +49,21 @@ export function mailbox(name: string, { age = 0, ...rest }: Partial<MailboxRow> 
     object: { uid, namespace: 'mail', name },
     createdAt: new Date(Date.UTC(2026, 0, 1) - age * 1000).toISOString(),
     adopt: false,
+    ...rest,
+  };
+}
+
+/** A forward `name@example.org` to outside.test. `age` as for `mailbox`. */
+export function forward(name: string, { age = 0, ...rest }: Partial<ForwardRow> & { age?: number } = {}): ForwardRow {
+  return {
+    address: `${name}@example.org`,
+    to: [`${name}@outside.test`],
+    couriers: [],
+    keepCopy: null,
+    sendAs: null,
+    require: null,
+    object: { uid: randomUUID(), namespace: 'mail', name },
+    createdAt: new Date(Date.UTC(2026, 0, 1) - age * 1000).toISOString(),
     ...rest,
   };
 }
