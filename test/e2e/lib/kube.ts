@@ -19,9 +19,10 @@ const run = promisify(execFile);
 
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** The kubeconfig of the tests: `KUBECONFIG`, or the local cluster's. */
+/** The kubeconfig of the tests: `KUBECONFIG`, or the local cluster's, which `POSTHORN_CLUSTER_NAME` may name. */
 export function kubeconfigPath(): string {
-  const path = process.env.KUBECONFIG ?? '/var/lib/posthorn-cluster/kubeconfig';
+  const name = process.env.POSTHORN_CLUSTER_NAME ?? 'default';
+  const path = process.env.KUBECONFIG ?? `/var/lib/posthorn-cluster${name === 'default' ? '' : `-${name}`}/kubeconfig`;
   if (!existsSync(path)) throw new Error(`no cluster: ${path} does not exist; run ./hack/cluster up`);
   return path;
 }
