@@ -17,7 +17,7 @@ local seal = dofile(folder .. '/seal.lua')
 
 local defaults = rspamd_config:get_all_opt('posthorn')
 
-local RECIPIENTS = 'posthorn_recipients'
+local RECIPIENTS, SENDERS = 'posthorn_recipients', 'posthorn_senders'
 -- above what other rules may have set
 local PRIORITY = 3
 
@@ -80,6 +80,28 @@ local function apply(task, recipients)
   task:cache_set(RECIPIENTS, recipients)
 end
 
+local function only_mailbox(header)
+  local bare = header:gsub('\\.', ''):gsub('"[^"]*"', ''):gsub('%b()', '')
+  local _, ats = bare:gsub('@', '')
+  return ats == 1 and not bare:find('[,;:]')
+end
+
+--- Who it claims to be from: envelope, everybody in From headers, and the author if there is no doubt about it.
+local function senders_of(task)
+  local headers = task:get_header_full('From') or {}
+  local all = {}
+  for _, mailbox in ipairs(task:get_from('mime') or {}) do
+    all[#all + 1] = (mailbox.addr or ''):lower()
+  end
+  local sure = #headers == 1 and #all == 1 and all[1]:match('^[^@]+@[^@]+$') and only_mailbox(headers[1].value or '')
+  local author = sure and all[1] or nil
+  local envelope = (((task:get_from('smtp') or {})[1] or {}).addr or ''):lower()
+  if envelope ~= '' then
+    all[#all + 1] = envelope
+  end
+  return { all = all, author = author, envelope = envelope }
+end
+
 --- The answer's recipients, when it speaks of each that was asked for.
 local function recipients_in(answer, asked)
   local recipients = type(answer.recipients) == 'table' and answer.recipients or {}
@@ -87,7 +109,7 @@ local function recipients_in(answer, asked)
     return nil
   end
   for i, recipient in ipairs(recipients) do
-    if type(recipient) ~= 'table' or type(recipient.kind) ~= 'string' then
+    if type(recipient) ~= 'table' or type(recipient.kind) ~= 'string' or recipient.kind == '' then
       return nil
     end
     recipient.address = asked[i]
@@ -101,8 +123,10 @@ local function ask_policy(task)
     addresses[#addresses + 1] = recipient.addr
   end
   if #addresses == 0 then
+    -- rspamd leaves out what it can't parse; whose policy counts is then unknown
     return put_off(task, 'no recipient')
   end
+  task:cache_set(SENDERS, senders_of(task))
   gatekeeper.ask(task, '/v1/recipients', { recipients = addresses }, function(answer, why)
     if not answer then
       return put_off(task, 'gatekeeper: ' .. why)
@@ -110,7 +134,7 @@ local function ask_policy(task)
     gatekeeper.guard(task, put_off, function()
       local recipients = recipients_in(answer, addresses)
       if not recipients then
-        return put_off(task, 'gatekeeper: the answer does not fit the question')
+        return put_off(task, 'gatekeeper: the answer does not fit the question, or does not know a recipient')
       end
       apply(task, recipients)
     end)
@@ -118,24 +142,6 @@ local function ask_policy(task)
 end
 
 -- facts ---------------------------------------------------------------------------------------------------------------
-
-local function only_mailbox(header)
-  local bare = header:gsub('\\.', ''):gsub('"[^"]*"', ''):gsub('%b()', '')
-  local _, ats = bare:gsub('@', '')
-  return ats == 1 and not bare:find('[,;:]')
-end
-
---- Every author, and the only one if there is no doubt about it.
-local function authors_of(task)
-  local headers = task:get_header_full('From') or {}
-  local mailboxes = task:get_from('mime') or {}
-  local all = {}
-  for _, mailbox in ipairs(mailboxes) do
-    all[#all + 1] = (mailbox.addr or ''):lower()
-  end
-  local sure = #headers == 1 and #all == 1 and all[1]:match('^[^@]+@[^@]+$') and only_mailbox(headers[1].value or '')
-  return all, sure and all[1] or nil
-end
 
 --- Names of the signatures (domain:selector) that say where the signed part of the body ends (RFC 6376, l=).
 local function partial_signatures(task)
@@ -180,17 +186,14 @@ local function first_of(task, symbols)
 end
 
 local function facts_of(task)
-  local senders, author = authors_of(task)
-  local envelope = ((task:get_from('smtp') or {})[1] or {}).addr or ''
-  envelope = envelope:lower()
-  senders[#senders + 1] = envelope ~= '' and envelope or nil
+  local senders = task:cache_get(SENDERS)
   local ip = task:get_from_ip()
   return {
     score = task:get_metric_score()[1],
     ip = ip and ip:is_valid() and ip_address.from_string(tostring(ip)) or nil,
-    envelope = envelope,
-    senders = senders,
-    author = author,
+    envelope = senders.envelope,
+    senders = senders.all,
+    author = senders.author,
     spf = first_of(task, SPF),
     dkim = signatures_of(task),
     dmarc = first_of(task, DMARC),
@@ -307,8 +310,9 @@ local function judge(task)
   gatekeeper.guard(task, put_off, function() decide(task) end)
 end
 
+-- Priority: rspamd's own rules rewrite addresses ("+detail") at 11.
 rspamd_config:register_symbol {
-  name = 'POSTHORN_POLICY', type = 'prefilter', priority = 10, flags = 'nostat,empty,ignore_passthrough',
+  name = 'POSTHORN_POLICY', type = 'prefilter', priority = 12, flags = 'nostat,empty,ignore_passthrough',
   callback = function(task)
     gatekeeper.guard(task, put_off, function() ask_policy(task) end)
   end,

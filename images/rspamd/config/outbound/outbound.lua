@@ -12,6 +12,7 @@ local limits = rspamd_config:get_all_opt('posthorn')
 
 -- above what other rules may have set
 local PRIORITY = 4
+local ENVELOPE = 'posthorn_envelope'
 
 local function put_off(task, why)
   logger.errx(task, 'not sent, put off: %s', why)
@@ -69,13 +70,18 @@ local function obey(task, answer, spammy)
   task:disable_action('soft reject')
 end
 
-local function ask(task)
-  local login = task:get_user()
+local function note_envelope(task)
   local recipients = {}
   for _, recipient in ipairs(task:get_recipients('smtp') or {}) do
     recipients[#recipients + 1] = recipient.addr
   end
-  if not login or login == '' or #recipients == 0 then
+  task:cache_set(ENVELOPE, { sender = ((task:get_from('smtp') or {})[1] or {}).addr or '', recipients = recipients })
+end
+
+local function ask(task)
+  local login = task:get_user()
+  local envelope = task:cache_get(ENVELOPE)
+  if not login or login == '' or #envelope.recipients == 0 then
     return put_off(task, 'no login, or no recipient')
   end
   local score = task:get_metric_score()[1]
@@ -83,11 +89,11 @@ local function ask(task)
   local spammy = score >= limits.reject or (decided and action == 'reject')
   local question = {
     login = login,
-    sender = ((task:get_from('smtp') or {})[1] or {}).addr or '',
-    recipients = recipients,
+    sender = envelope.sender,
+    recipients = envelope.recipients,
     headers = tostring(task:get_raw_headers() or ''),
     score = score,
-    spam = spammy or score >= limits.spam,
+    spam = spammy,
     size = task:get_size(),
   }
   gatekeeper.ask(task, '/v1/submission', question, function(answer, why)
@@ -98,6 +104,13 @@ local function ask(task)
   end)
 end
 
+-- before rspamd's own rules rewrite addresses ("+detail", priority 11)
+rspamd_config:register_symbol {
+  name = 'POSTHORN_ENVELOPE', type = 'prefilter', priority = 12, flags = 'nostat,empty,ignore_passthrough',
+  callback = function(task)
+    gatekeeper.guard(task, put_off, function() note_envelope(task) end)
+  end,
+}
 -- after everything else that judges
 rspamd_config:register_symbol {
   name = 'POSTHORN_OUTBOUND', type = 'postfilter', priority = 10, flags = 'nostat,empty,ignore_passthrough',
