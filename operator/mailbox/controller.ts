@@ -11,6 +11,7 @@ import { enqueueClaimants, enqueueIndex, type MailboxDependencies } from './depe
 import { claimedAddresses, uuidOf } from './desired.js';
 import { compareInventory, enqueueNamespaces, learnInventory } from './inventory.js';
 import { memberNames } from './members.js';
+import { isPardon } from './pardon.js';
 import { createPasswordResolver, secretNames } from './password.js';
 import { reconcileMailboxes } from './reconcile.js';
 import { createReportReader } from './reports.js';
@@ -81,7 +82,7 @@ export function createMailboxController(options: MailboxControllerOptions): Mail
     // Those that it is a member of say whether it is there, and where.
     if (type !== 'updated' || object.status?.shard !== previous?.status?.shard)
       enqueueIndex(deps, 'member', keyOf(object));
-    if (!isNews(event)) return;
+    if (!isNews(event) && !isPardon(object, previous)) return;
     queue.add(keyOf(object), { background: initial });
     for (const address of touchedAddresses(object, previous)) enqueueClaimants(deps, address);
   });

@@ -10,6 +10,7 @@ import { claimedAddresses, desiredMailbox, uuidOf } from './desired.js';
 import { groupBy } from './groups.js';
 import { learnInventory } from './inventory.js';
 import { memberNames } from './members.js';
+import { pardon } from './pardon.js';
 import type { AppPasswordPlan, KnownPassword, PasswordPlan } from './password.js';
 import { placeMailbox } from './placement.js';
 import { type Plan, report } from './report.js';
@@ -95,6 +96,7 @@ async function writeGroup(
   const plans = await plansOf(deps, group, results);
   if (plans.length === 0) return;
   const { outcomes, lagging } = await project(deps, system, plans);
+  await pardon(deps, system, plans);
   await report(deps, plans, results, {
     outcomes,
     lagging,

@@ -68,4 +68,15 @@ describe('createReportReader', () => {
     expect(await reader.readNews(system)).toEqual(['a']);
     expect(reader.of('mail/mail').incidents.get('a')).toBeUndefined();
   });
+
+  it('forgets what was settled, and nothing else', async () => {
+    const { reader, content, system } = setUp();
+    const other = { ...incident('a', 1), kind: 'Spam' };
+    content.incidents = [incident('a', 1), other, incident('b', 1)];
+    await reader.readNews(system);
+    reader.forget('mail/mail', content.incidents.slice(0, 1));
+    expect(reader.of('mail/mail').incidents.get('a')).toEqual([other]);
+    reader.forget('mail/mail', [other]);
+    expect([...reader.of('mail/mail').incidents.keys()]).toEqual(['b']);
+  });
 });

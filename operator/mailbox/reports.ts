@@ -23,6 +23,8 @@ export interface ReportReader {
   readAll(system: AttachedSystem): Promise<string[]>;
   /** Reads incidents, and the results that are waited for. Answers as `readAll` does. */
   readNews(system: AttachedSystem): Promise<string[]>;
+  /** These incidents are over. */
+  forget(systemKey: string, incidents: readonly Incident[]): void;
   /** Whether the result of a mailbox's script is waited for. Answers whether that is new. */
   await(systemKey: string, uuid: string, waits: boolean): boolean;
   isAwaited(systemKey: string): boolean;
@@ -52,6 +54,14 @@ export function createReportReader(): ReportReader {
         directory.incidents(),
       ]);
       return [...new Set([...learnResults(at(key), results), ...learnIncidents(at(key), incidents)])];
+    },
+    forget: (key, settled) => {
+      const { incidents } = at(key);
+      for (const { uuid } of settled) {
+        const open = (incidents.get(uuid) ?? []).filter((incident) => !settled.includes(incident));
+        if (open.length === 0) incidents.delete(uuid);
+        else incidents.set(uuid, open);
+      }
     },
     await: (key, uuid, waits) => {
       const { pending } = at(key);

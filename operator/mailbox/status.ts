@@ -151,7 +151,7 @@ function sendingVerdict(incidents: readonly Incident[]): Verdict[] {
   const said = incidents.map(({ kind, detail }) => `${kind}: ${detail}`).join(' ');
   const end = throttledUntil(incidents);
   if (end !== undefined) {
-    const message = `${said} It may not send until ${minute(end)}. To block it for longer, set spec.state.`;
+    const message = `${said} It may not send until ${minute(end)}. To block it for longer, set spec.state; to let it send now, set the annotation posthorn.dev/pardoned to the present time.`;
     return [{ type, status: 'False', reason: 'Throttled', message }];
   }
   return incidents.length === 0 ? [] : [{ type, status: 'True', reason: 'Reported', message: said }];
