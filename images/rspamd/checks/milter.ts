@@ -6,6 +6,8 @@ export interface Session {
   readonly host?: string;
   readonly helo?: string;
   readonly login?: string;
+  /** Which of the mail server's listeners it is. */
+  readonly daemon?: string;
   readonly from: string;
   readonly to: readonly string[];
 }
@@ -57,8 +59,8 @@ export async function deliver(session: Session, raw: string): Promise<Outcome> {
 }
 
 async function envelope(wire: Wire, session: Session): Promise<string | undefined> {
-  const { ip = '192.0.2.1', host = 'client.outside.test', helo = host, login, from, to } = session;
-  macros(wire, 'C', { j: HOSTNAME, '{daemon_name}': HOSTNAME, v: 'Postfix 3.10' });
+  const { ip = '192.0.2.1', host = 'client.outside.test', helo = host, login, daemon = HOSTNAME, from, to } = session;
+  macros(wire, 'C', { j: HOSTNAME, '{daemon_name}': daemon, v: 'Postfix 3.10' });
   const port = Buffer.from([0x30, 0x39]);
   if (!(await goesOn(wire, 'C', text(host), Buffer.from(ip.includes(':') ? '6' : '4'), port, text(ip)))) {
     return 'refused at connect';

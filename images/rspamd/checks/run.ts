@@ -11,11 +11,13 @@ import { record, rsa } from './message.js';
 import { mtaChecks } from './mta.js';
 import { outboundChecks } from './outbound.js';
 import { sealChecks } from './seal.js';
+import { signerChecks } from './signer.js';
 import { inNamespace, type Role, setUp } from './stage.js';
 
 const checks: Record<Role, Record<string, Check>> = {
   filter: { ...filterChecks, ...mtaChecks, ...sealChecks, ...learningChecks },
   outbound: outboundChecks,
+  signer: signerChecks,
 };
 
 const words = process.argv.slice(2);

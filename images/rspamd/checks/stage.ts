@@ -9,7 +9,7 @@ import { loadTemplates, renderRole } from '../../../cdk8s/template.js';
 import { serve, type Zone } from './dns.js';
 import { type Gatekeeper, gatekeeper } from './gatekeeper.js';
 
-export type Role = 'filter' | 'outbound';
+export type Role = 'filter' | 'outbound' | 'signer';
 export const HOSTNAME = 'mail.example.org';
 /** Thresholds of the system. */
 export const SCORES = { reject: 15, tag: 6, greylist: 0 } as const;

@@ -9,6 +9,10 @@ Redis is a cache of the signing keys that the operator keeps in Secrets:
   domain of From has a selector           → signed, or 451 when that can't be done
   domain of From has none                 → passed on: not ours
   From missing, twice, or not one mailbox → 554: nobody could tell whose signature it needs
+
+That is for mail of our own, at egress' listener "egress". What comes by the listener "forward" was written by strangers,
+most of it: it is never refused, and signed only when the mx says that its author had logged in. Else whoever writes to a
+forward with our domain in From would get our signature.
 ]]
 
 local lua_redis = require 'lua_redis'
@@ -17,6 +21,8 @@ local util = require 'rspamd_util'
 
 local LOADED, SELECTORS, KEYS = 'posthorn:dkim:loaded', 'DKIM_SELECTORS', 'DKIM_KEYS'
 local redis = lua_redis.parse_redis_server('redis')
+-- what the mx puts on mail from submission, and its filter removes from everything else
+local LOGGED_IN = rspamd_config:get_all_opt('posthorn').hostname:lower() .. ';auth=pass'
 
 local function put_off(task, why)
   logger.errx(task, 'not signed, put off: %s', why)
@@ -80,8 +86,26 @@ local function ask(task, command, args, callback)
   end
 end
 
+local function pass(task, why)
+  task:insert_result('NOT_OURS', 1.0, why)
+end
+
+local function logged_in(task)
+  for _, header in ipairs(task:get_header_full('Authentication-Results') or {}) do
+    if (header.value or ''):gsub('%s', ''):lower() == LOGGED_IN then
+      return true
+    end
+  end
+  return false
+end
+
 local function sign_or_pass(task)
   local domain, wrong = author_domain(task)
+  -- the milter macro {daemon_name}: which of egress' listeners the message came by
+  local forwarded = tostring(task:get_request_header('MTA-Name') or '') == 'forward'
+  if forwarded and not (domain and logged_in(task)) then
+    return pass(task, 'forwarded')
+  end
   if not domain then
     return refuse(task, wrong)
   end
@@ -91,7 +115,7 @@ local function sign_or_pass(task)
     end
     ask(task, 'HGET', { SELECTORS, domain }, function(selector)
       if not selector then
-        return task:insert_result('NOT_OURS', 1.0, domain)
+        return pass(task, domain)
       end
       ask(task, 'HGET', { KEYS, selector .. '.' .. domain }, function(pem)
         if not pem then
