@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
-import type { ForwardRuleSpec } from './forwardrule.js';
+import { type ForwardRuleSpec, resolveForwardRule } from './forwardrule.js';
 import { crdYaml } from './generate/crd.js';
 import { generateCrds } from './generate/files.js';
 import { structural } from './generate/structural.js';
@@ -137,6 +137,20 @@ describe('resolve', () => {
       deletionPolicy: 'Retain',
     });
     expect(resolveMailbox({ address: 'a@b.example' }).quotaBytes).toBeUndefined();
+  });
+
+  it('makes addresses of a ForwardRule canonical, and leaves what is before the @ of a target as it is', () => {
+    const to = ['O.Reilly@Gmail.example', 'o.reilly@gmail.EXAMPLE', 'x+Y@bücher.example'];
+    expect(resolveForwardRule({ address: 'Ariel@BÜCHER.example', to })).toMatchObject({
+      address: 'ariel@xn--bcher-kva.example',
+      domain: 'xn--bcher-kva.example',
+      to: ['o.reilly@gmail.example', 'x+Y@xn--bcher-kva.example'],
+      webhooks: [],
+      commands: [],
+    });
+    const all = resolveForwardRule({ address: '*@Example.org', webhooks: [{ url: 'https://b.example' }] });
+    expect(all).toMatchObject({ address: '*@example.org', webhooks: [{ timeoutSeconds: 30 }] });
+    expect(() => resolveForwardRule({ address: 'a@b.example', to: ['x'] })).toThrow('spec.to[0]: must be an address');
   });
 
   it('names every field that is wrong', () => {

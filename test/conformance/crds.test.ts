@@ -187,6 +187,150 @@ describe('MailDomain', () => {
   });
 });
 
+describe('MailDomain for tenants, filter and forwards', () => {
+  const domain = 'a.example';
+
+  it.each<[string, Spec]>([
+    ['another namespace', { domain, systemNamespace: 'mail', system: 'mail' }],
+    ['a filter of its own', { domain, filter: { rejectAbove: 12.5, tagAbove: 5, dmarc: 'Enforce' } }],
+    ['lists', { domain, filter: { allow: ['news@example.net', 'bücher.example'], deny: ['example.com'] } }],
+    ['consent', { domain, acceptForwardsFrom: ['shop', '*'] }],
+    ['limits', { domain, sending: { hour: 1000 } }],
+  ])('is accepted with %s', async (_, spec) => {
+    expect(await refusal('MailDomain', spec)).toBeUndefined();
+  });
+
+  it.each<[string, Spec, string]>([
+    [
+      'thresholds in the wrong order',
+      { domain, filter: { rejectAbove: 5, quarantineAbove: 8 } },
+      'spec.filter.rejectAbove: Invalid value: must not be below tagAbove, quarantineAbove or greylistAbove',
+    ],
+    [
+      'a sender that is none',
+      { domain, filter: { deny: ['@example.com'] } },
+      'spec.filter.deny[0]: Invalid value: "@example.com": must be an address such as news@example.net, or a domain',
+    ],
+    ['an unknown word', { domain, filter: { spf: 'Reject' } }, 'spec.filter.spf: Unsupported value: "Reject"'],
+    [
+      'a namespace that is none',
+      { domain, acceptForwardsFrom: ['Shop'] },
+      'spec.acceptForwardsFrom[0]: Invalid value: "Shop": must be the name of a namespace, or * for all',
+    ],
+  ])('is refused with %s', async (_, spec, message) => {
+    expect(await refusal('MailDomain', spec)).toContain(message);
+  });
+
+  it('stays in the namespace of its MailSystem', async () => {
+    const fixed = 'spec.systemNamespace: Invalid value: a domain stays with its MailSystem';
+    for (const [before, after] of [
+      [{ domain }, { domain, systemNamespace: 'mail' }],
+      [{ domain, systemNamespace: 'mail' }, { domain }],
+      [
+        { domain, systemNamespace: 'mail' },
+        { domain, systemNamespace: 'lab' },
+      ],
+    ]) {
+      expect(await refusedChange('MailDomain', before, after)).toContain(fixed);
+    }
+  });
+});
+
+describe('ForwardRule', () => {
+  const address = 'ariel@example.org';
+  const to = ['ariel.fundraiser@gmail.example'];
+
+  it.each<[string, Spec]>([
+    ['an address and a target', { address, to }],
+    ['a catch-all', { address: '*@bücher.example', to }],
+    ['targets as others write them', { address, to: ["o'x+tag=y/z@example.net", 'A_B@xn--bcher-kva.example'] }],
+    ['a webhook only', { address, webhooks: [{ url: 'https://bots.example.org:8443/mail?x=y' }] }],
+    ['a command only', { address, commands: [{ image: 'r.example/bot@sha256:ab', command: ['/bot', '-x'] }] }],
+    [
+      'everything',
+      {
+        address,
+        to: Array.from({ length: 64 }, (_, n) => `t${n}@example.net`),
+        webhooks: [{ url: 'http://bot.bots.svc', secretRef: { name: 'bot', key: 'k' }, timeoutSeconds: 300 }],
+        commands: [{ image: 'bot', command: ['/bot'], args: ['"'], secretRef: { name: 'bot' }, timeoutSeconds: 3600 }],
+        keepCopy: { mailbox: 'ariel' },
+        sendAs: { mailbox: 'ariel' },
+        require: { dkimAlignedFrom: ['gmail.com'], otherwise: 'Tag' },
+      },
+    ],
+  ])('is accepted with %s', async (_, spec) => {
+    expect(await refusal('ForwardRule', spec)).toBeUndefined();
+  });
+
+  const noTarget = 'spec.to: Invalid value: needs a target: an address in to, or a webhook or a command';
+
+  it.each<[string, Spec, string]>([
+    ['without an address', { to }, 'spec.address: Required value'],
+    ['without a target', { address }, noTarget],
+    ['with empty lists only', { address, to: [], webhooks: [] }, noTarget],
+    ['with a copy only', { address, keepCopy: { mailbox: 'ariel' } }, noTarget],
+    [
+      'with an address that is none',
+      { address: '@example.org', to },
+      'spec.address: Invalid value: "@example.org": must be an address such as ariel@example.org, or *@example.org',
+    ],
+    ['with a star in the middle', { address: 'a*@example.org', to }, 'spec.address: Invalid value: "a*@example.org"'],
+    ['with a detail', { address: 'a+b@example.org', to }, 'spec.address: Invalid value: "a+b@example.org"'],
+    [
+      'with a target that does not parse',
+      { address, to: ['Ariel <ariel@gmail.example>'] },
+      'spec.to[0]: Invalid value: "Ariel <ariel@gmail.example>": must be an address such as ariel.fundraiser@gmail.example',
+    ],
+    ['with a route', { address, to: ['a%b@gmail.example'] }, 'spec.to[0]: Invalid value: "a%b@gmail.example"'],
+    ['with a pipe', { address, to: ['|/bin/sh'] }, 'spec.to[0]: Invalid value: "|/bin/sh"'],
+    ['with two targets in one', { address, to: ['a@b.example,c@d.example'] }, 'spec.to[0]: Invalid value'],
+    ['with a target twice', { address, to: [...to, ...to] }, 'spec.to[1]: Duplicate value'],
+    [
+      'with itself as a target',
+      { address, to: ['ARIEL@example.org'] },
+      'spec.to: Invalid value: must not contain the address itself: to keep a copy, name a Mailbox in keepCopy',
+    ],
+    [
+      'with sendAs for a catch-all',
+      { address: '*@example.org', to, sendAs: { mailbox: 'a' } },
+      'spec.sendAs: Invalid value: is not possible for a catch-all',
+    ],
+    [
+      'with a URL with a password',
+      { address, webhooks: [{ url: 'https://u:p@bots.example.org/' }] },
+      'must be a URL such as https://bots.example.org/mail, without a user name or a fragment',
+    ],
+    ['with another scheme', { address, webhooks: [{ url: 'file:///etc/passwd' }] }, 'must be a URL such as'],
+    [
+      'with a command without a program',
+      { address, commands: [{ image: 'bot' }] },
+      'spec.commands[0].command: Required',
+    ],
+    [
+      'with a program that is empty',
+      { address, commands: [{ image: 'bot', command: [] }] },
+      'spec.commands[0].command in body should have at least 1 items',
+    ],
+    [
+      'with a webhook that waits for hours',
+      { address, webhooks: [{ url: 'https://b.example', timeoutSeconds: 7200 }] },
+      'should be less than or equal to 300',
+    ],
+    [
+      'with required authentication of nobody',
+      { address, to, require: { dkimAlignedFrom: [] } },
+      'spec.require.dkimAlignedFrom in body should have at least 1 items',
+    ],
+  ])('is refused %s', async (_, spec, message) => {
+    expect(await refusal('ForwardRule', spec)).toContain(message);
+  });
+
+  it('may change in every way', async () => {
+    const after = { address: 'other@example.org', webhooks: [{ url: 'https://bots.example.org' }] };
+    expect(await refusedChange('ForwardRule', { address, to }, after)).toBeUndefined();
+  });
+});
+
 describe('MailSystem', () => {
   const hostname = 'mail.example.org';
 
