@@ -1,18 +1,27 @@
 /**
- * `npm run bench -- NAME [--json] [--n N] [--keep]`: one benchmark on the current cluster (`KUBECONFIG`, or the local
- * one). The last line is `NAME value unit (vs REFERENCE value, ratio r)`. docs/development/benchmarks.md explains them.
+ * `npm run bench -- NAME [--json] [--n N] [--keep]`: one benchmark, most of them on the current cluster (`KUBECONFIG`, or
+ * the local one). The last line is `NAME value unit (vs REFERENCE value, ratio r)`. docs/development/benchmarks.md explains them.
  */
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { applyLatency } from './apply-latency.js';
 import { converge } from './converge.js';
+import { lookup } from './lookup.js';
 import { mailThroughput } from './mail-throughput.js';
 import { type BenchOptions, type BenchResult, resultLine } from './result.js';
 import { removeBenchSystem } from './system.js';
 
-const BENCHES: Record<string, { n: number; run: (options: BenchOptions) => Promise<BenchResult> }> = {
+interface Bench {
+  n: number;
+  run: (options: BenchOptions) => Promise<BenchResult>;
+  /** It needs no cluster. */
+  alone?: boolean;
+}
+
+const BENCHES: Record<string, Bench> = {
   'apply-latency': { n: 200, run: applyLatency },
   converge: { n: 10_000, run: converge },
+  lookup: { n: 20_000, run: lookup, alone: true },
   'mail-throughput': { n: 2_000, run: mailThroughput },
 };
 
@@ -41,7 +50,7 @@ async function main(): Promise<void> {
     const result = await bench.run({ n, log });
     print(result, { ...machine, loadAfter: loadavg(), n }, values.json === true);
   } finally {
-    if (values.keep !== true) await removeBenchSystem(log);
+    if (values.keep !== true && bench.alone !== true) await removeBenchSystem(log);
   }
 }
 

@@ -61,11 +61,14 @@ function translated(raw: string): string {
   });
 }
 
-/** What Postfix makes harmless before anybody judges it: the first becomes a text of the message, the others a header of no meaning. */
-const HARMLESS = new Set(['an empty line before a second From', 'an envelope line of a mailbox file']);
+/**
+ * Kinds that Postfix may change before anybody judges them: it adds a missing From, ends the header at what is no field, and
+ * makes an envelope line a header of no meaning. Then the message may go, if nothing of the forgery is left.
+ */
+const CHANGED = new Set(['no-from', 'nul', 'empty-line', 'not-a-field', 'too-long']);
 
 describe('what nobody may write in the header, on 587', () => {
-  it.each(Object.entries(FORGERIES))('[R15] %s', async (name, [raw]) => {
+  it.each(Object.entries(FORGERIES))('[R15] %s', async (_name, [raw, kind]) => {
     const session = await logIn('alice');
     const to = recipient('forged');
     await session.command(`MAIL FROM:<${ours('alice')}>`);
@@ -75,7 +78,7 @@ describe('what nobody may write in the header, on 587', () => {
       `${translated(raw)}Date: ${new Date().toUTCString()}\r\nMessage-ID: <${randomUUID()}@${domain}>\r\n\r\nbody\r\n.`,
     );
     session.close();
-    if (reply.startsWith('250') && HARMLESS.has(name)) {
+    if (reply.startsWith('250') && CHANGED.has(kind)) {
       const header = decode(await waitForReceived(outside, to)).split('\r\n\r\n')[0] ?? '';
       expect(header.match(/^from:.*$/gim)).toHaveLength(1);
       expect(header).toContain(ours('alice'));

@@ -1,4 +1,7 @@
-/** Ways in which strangers try to have their mail sent on by port 25. docs/reference/refusals.md lists the same by name. */
+/**
+ * Ways in which strangers try to have their mail sent on by port 25, as tried on a cluster: docs/reference/refusals.md.
+ * images/postfix/checks/relay.ts tries more of them on the image alone.
+ */
 import { domain, hostname } from './environment.js';
 import type { Dialogue } from './smtp.js';
 
