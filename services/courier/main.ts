@@ -71,7 +71,7 @@ async function main(): Promise<void> {
     deliver: dispatcher.dispatch,
     log,
   });
-  const http = await startHttp({ host: '0.0.0.0', port: httpPort(), registry: metrics.registry, log });
+  const http = await startHttp({ host: '0.0.0.0', port: HTTP_PORT, registry: metrics.registry, log });
   log.info({ port: lmtp.port }, 'taking mail');
 
   stop.onStop('certificates', tls.stop);
@@ -96,10 +96,6 @@ async function findTarget(directory: DirectoryPool, token: string): Promise<Targ
     values: [token],
   });
   return row?.target == null ? undefined : parseTarget(row.target);
-}
-
-function httpPort(): number {
-  return Number(process.env.POSTHORN_METRICS_PORT ?? HTTP_PORT);
 }
 
 function nameOf(target: Target | undefined): string | undefined {
