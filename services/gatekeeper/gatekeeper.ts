@@ -94,6 +94,7 @@ async function openParts(config: GatekeeperConfig, log: Log): Promise<Parts> {
   closers.push(directory.close);
   const redis = openRedis(config, watch?.current);
   closers.push(() => redis.disconnect());
+  await untilReady(redis);
   const store = withFallback(redisStore(redis), processStore(), { log, onChange: metrics.redis });
   return { config, log, metrics, directory, store, tls: () => watch?.current(), closers };
 }
@@ -118,6 +119,17 @@ function openRedis({ redis: { host, port, tls } }: GatekeeperConfig, material: (
     if (tls && material) redis.options.tls = { ...material(), servername: host };
   });
   return redis;
+}
+
+/** So that a pod that has just started knows what the others count; Redis away must not keep it from starting. */
+function untilReady(redis: Redis): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, 2_000);
+    redis.once('ready', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 function dutiesOf(parts: Parts): Duties {

@@ -1,5 +1,5 @@
 /** Passwords that an LDAP server checks (RFC 4511). Fails closed: whatever goes wrong is `unavailable`. */
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, isIP } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { Client, InvalidCredentialsError, SizeLimitExceededError } from 'ldapts';
 import { limiter } from '../../../operator/directory/password.js';
@@ -89,8 +89,10 @@ async function bounded(options: LdapOptions, address: string, password: string):
 }
 
 function tlsOptions({ url }: LdapRules, { ca }: LdapSecrets): ConnectionOptions {
-  const host = new URL(url).hostname;
-  return { ...(ca === undefined ? {} : { ca }), servername: host, host, minVersion: 'TLSv1.2' };
+  const host = new URL(url).hostname.replace(/^\[|\]$/g, '');
+  // Server names are names (RFC 6066); an address is compared with those in the certificate all the same.
+  const name = isIP(host) === 0 ? { servername: host } : {};
+  return { ...(ca === undefined ? {} : { ca }), ...name, host, minVersion: 'TLSv1.2' };
 }
 
 /** ldapts connects again by itself, without StartTLS, when a connection has ended: one connection is all it gets. */

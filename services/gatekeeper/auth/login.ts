@@ -1,5 +1,4 @@
 /** `POST /v1/auth` and `/v1/auth/result`: who may log in, and what the password is compared with. */
-import { verify } from '@node-rs/argon2';
 import { z } from 'zod';
 import { limiter } from '../../../operator/directory/password.js';
 import type { Log } from '../../../operator/runtime/log.js';
@@ -9,6 +8,7 @@ import { recent } from '../../lib/recent.js';
 import { type Candidate, type Credentials, candidatesFor, mayLogin } from './credentials.js';
 import type { Fingerprint } from './fingerprint.js';
 import type { Guard } from './guard.js';
+import { fits, isComparable } from './hashes.js';
 import type { LdapCheck } from './ldap.js';
 import type { Remembered } from './remembered.js';
 
@@ -172,7 +172,7 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
   if (matched !== undefined) return right(desk, row, given, matched);
   const answer = await ldap(row.ldap ?? '', password);
   const ticket = desk.fingerprint()(given.login, password);
-  const others = candidates.filter(({ hash }) => !isArgon2(hash));
+  const others = candidates.filter(({ hash }) => !isComparable(hash));
   switch (answer.outcome) {
     case 'right':
       desk.remembered.add(row.username, remembered, password);
@@ -188,12 +188,10 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
   }
 }
 
-const isArgon2 = (hash: string): boolean => /^\{ARGON2ID?\}\$/.test(hash);
-
 /** The credential whose hash fits, of those that can be compared here. */
 async function matching(candidates: readonly Candidate[], password: string): Promise<string | undefined> {
-  for (const { id, hash } of candidates.filter((candidate) => isArgon2(candidate.hash))) {
-    if (await verify(hash.slice(hash.indexOf('}') + 1), password).catch(() => false)) return id;
+  for (const { id, hash } of candidates) {
+    if (await fits(hash, password)) return id;
   }
   return undefined;
 }
