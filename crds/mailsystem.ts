@@ -247,7 +247,7 @@ const ldap = z
       })
       .optional()
       .describe(
-        "Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts.",
+        "Secret in the same namespace with the CA certificate that the server's is checked against. Default: the well-known public CAs.",
       ),
     bindSecretRef: secretRef
       .optional()
@@ -282,7 +282,7 @@ const ldap = z
           .default([])
           .meta({
             description:
-              'Values with which one may log in, in any case. Default: none, which means that the attribute must be absent.',
+              'Values with which one may log in, whatever their case; the attribute must be there and hold nothing else. Default: none, which means that the attribute must be absent.',
             'x-kubernetes-list-type': 'set',
           }),
       })
@@ -291,7 +291,7 @@ const ldap = z
     cacheSeconds: count(0, 3600)
       .default(60)
       .describe(
-        'How long a correct password is remembered, in seconds. So long a password that was changed in the LDAP server goes on working, and so long logins outlast its outage. 0: not at all.',
+        'How long a correct password is remembered, in seconds. So long a password or status that was changed in the LDAP server goes on as it was, and so long logins outlast its outage. A change of the Mailbox counts at once. 0: not at all.',
       ),
   })
   .optional()

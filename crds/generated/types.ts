@@ -235,7 +235,7 @@ export interface MailSystemLdap {
   url: string;
   /** Whether an ldap:// connection is encrypted by StartTLS before anything is asked. ldaps:// is from the start. Default: true. */
   startTLS?: boolean;
-  /** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts. */
+  /** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the well-known public CAs. */
   caSecretRef?: MailSystemLdapCaSecretRef;
   /** Secret in the same namespace with the keys username (a DN) and password, to search with. Default: search without logging in. */
   bindSecretRef?: MailSystemLdapBindSecretRef;
@@ -249,11 +249,11 @@ export interface MailSystemLdap {
   passwordAttribute?: string;
   /** Accounts that the LDAP server knows and that must not log in. Default: all may. */
   status?: MailSystemLdapStatus;
-  /** How long a correct password is remembered, in seconds. So long a password that was changed in the LDAP server goes on working, and so long logins outlast its outage. 0: not at all. Default: 60. */
+  /** How long a correct password is remembered, in seconds. So long a password or status that was changed in the LDAP server goes on as it was, and so long logins outlast its outage. A change of the Mailbox counts at once. 0: not at all. Default: 60. */
   cacheSeconds?: number;
 }
 
-/** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the CAs that Debian trusts. */
+/** Secret in the same namespace with the CA certificate that the server's is checked against. Default: the well-known public CAs. */
 export interface MailSystemLdapCaSecretRef {
   /** Name of the Secret. */
   name: string;
@@ -271,7 +271,7 @@ export interface MailSystemLdapBindSecretRef {
 export interface MailSystemLdapStatus {
   /** Attribute that says how an account is. */
   attribute: string;
-  /** Values with which one may log in, in any case. Default: none, which means that the attribute must be absent. */
+  /** Values with which one may log in, whatever their case; the attribute must be there and hold nothing else. Default: none, which means that the attribute must be absent. */
   active?: string[];
 }
 

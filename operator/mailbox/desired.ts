@@ -8,6 +8,8 @@ export interface HostingDomain {
   name: string;
   /** `namespace/name` of the MailSystem that serves it; undefined while the MailDomain has none. */
   system: string | undefined;
+  /** Why it has none. */
+  waiting?: string | undefined;
 }
 
 /** What surrounds one mailbox, as the caches show it. Who has a contested address is the directory's to decide. */
@@ -152,7 +154,8 @@ function systemOf(address: string, object: Mailbox, context: MailboxContext): Re
     return { problem: { reason: 'DomainNotFound', message } };
   }
   if (hosting.system === undefined) {
-    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet; its SystemReady condition says why.`;
+    const why = hosting.waiting ?? 'its SystemReady condition says why.';
+    const message = `MailDomain ${hosting.name} belongs to no MailSystem yet: ${why}`;
     return { problem: { reason: 'SystemNotFound', message } };
   }
   return { value: hosting.system };
