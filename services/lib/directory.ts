@@ -187,7 +187,7 @@ async function askMember<Row extends object>(
       return { rejected: error as DirectoryRejected };
     }
     report('passed-on');
-    return { error };
+    return { error: new DirectoryUnavailable(error.message, { cause: error }) };
   }
 }
 

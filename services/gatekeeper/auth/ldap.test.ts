@@ -52,10 +52,10 @@ describe('a bind', () => {
   });
 
   it('is not tried for an unknown name, or one that two entries have', async () => {
-    const before = server.binds();
+    const before = await server.binds();
     expect(await check()('nobody@example.org', 'x')).toEqual({ outcome: 'denied' });
     expect(await check()('twin@example.org', 'password of twin')).toEqual({ outcome: 'denied' });
-    expect(server.binds()).toBe(before);
+    expect(await server.binds()).toBe(before);
   });
 
   it('cannot be led astray by what is typed as a name', async () => {

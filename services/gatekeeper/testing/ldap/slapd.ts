@@ -21,7 +21,7 @@ export interface TestLdap {
   /** Change an entry of people.ldif: attributes to replace. */
   modify(uid: string, attributes: Readonly<Record<string, string>>): Promise<void>;
   /** How many binds it has seen as a person, right or wrong. */
-  binds(): number;
+  binds(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -56,7 +56,11 @@ export async function startLdap(carol: string): Promise<TestLdap> {
     freeze: () => void child.kill('SIGSTOP'),
     thaw: () => void child.kill('SIGCONT'),
     modify: (uid, attributes) => modify(port, folder, uid, attributes),
-    binds: () => log.match(/BIND dn="uid=\w+,ou=users,dc=example,dc=org" method=128/g)?.length ?? 0,
+    binds: async () => {
+      // Its log comes a moment after its answers.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return log.match(/BIND dn="uid=\w+,ou=users,dc=example,dc=org" method=128/g)?.length ?? 0;
+    },
     stop: async () => {
       child.kill('SIGCONT');
       child.kill('SIGKILL');
