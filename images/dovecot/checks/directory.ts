@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import pg from 'pg';
 import { readMigrations } from '../../../operator/directory/migrate.js';
 import type { TestPostgres } from '../../../operator/directory/testing/postgres.js';
@@ -37,7 +35,6 @@ export async function fillDirectory(postgres: TestPostgres, storeHost: string): 
       [id, `${who}@example.org`, who, who === 'away' ? 'b' : 'a', who === 'small' ? 200_000 : null],
     );
   }
-  if (process.env.STUB) await owner.query(readFileSync(process.env.STUB, 'utf8'));
   await owner.query('SELECT directory_v1.heartbeat()');
   await owner.end();
 }

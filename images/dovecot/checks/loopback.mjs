@@ -27,7 +27,10 @@ function serve(port, answer) {
     request.on('end', () => {
       const mode = read('mode', 'ok').trim();
       const body = Buffer.concat(chunks).toString('utf8');
-      appendFileSync(`${folder}/asked.jsonl`, `${JSON.stringify({ port, path: request.url, headers: request.headers, body })}\n`);
+      appendFileSync(
+        `${folder}/asked.jsonl`,
+        `${JSON.stringify({ port, path: request.url, headers: request.headers, body })}\n`,
+      );
       if (mode === 'hang') return;
       if (mode === 'error') response.writeHead(503).end('{}');
       else response.writeHead(200, { 'content-type': 'application/json' }).end(answer(request.url, body));

@@ -1,5 +1,6 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -43,6 +44,10 @@ const name = (role: string): string => `ph-dovecot-${role}`;
 export interface Stage {
   readonly root: string;
   readonly postgres: TestPostgres;
+  /** Local part → UUID. */
+  readonly mailboxes: typeof MAILBOXES;
+  /** Rows of a statement that the directory's owner runs. */
+  sql<Row extends Record<string, unknown>>(text: string, values?: unknown[]): Promise<Row[]>;
   readonly identities: Readonly<Record<string, Identity>>;
   exec(role: Role, ...command: string[]): Promise<string>;
   logs(role: Role): Promise<string>;
@@ -51,6 +56,12 @@ export interface Stage {
   /** How gatekeeper and rspamd beside a role behave. */
   mode(role: Role, mode: 'ok' | 'hang' | 'error'): void;
   users(users: Readonly<Record<string, object>>): void;
+  /** Changes one answer of the gatekeepers. */
+  answer(login: string, answer: object): void;
+  /** Makes a script somebody's own active one. */
+  script(who: keyof typeof MAILBOXES, text: string): Promise<void>;
+  /** Asks role auth as Postfix does, with AUTH PLAIN; its lines. */
+  sasl(user: string, password: string): Promise<string>;
   healthy(role: Role): Promise<boolean>;
   cutDirectory(cut: boolean): void;
   close(): Promise<void>;
@@ -80,16 +91,25 @@ export async function setUp(): Promise<Stage> {
     mkdirSync(join(root, role, 'beside'), { recursive: true });
   }
   const beside = ROLES.map((role) =>
-    spawn('ip', ['netns', 'exec', name(role), 'node', join(import.meta.dirname, 'loopback.mjs'), join(root, role, 'beside')], {
-      stdio: 'ignore',
-    }),
+    spawn(
+      'ip',
+      ['netns', 'exec', name(role), 'node', join(import.meta.dirname, 'loopback.mjs'), join(root, role, 'beside')],
+      {
+        stdio: 'ignore',
+      },
+    ),
   );
-  const heart = setInterval(() => postgres.query('posthorn', 'SELECT directory_v1.heartbeat()').catch(() => undefined), 1000);
+  const heart = setInterval(
+    () => postgres.query('posthorn', 'SELECT directory_v1.heartbeat()').catch(() => undefined),
+    1000,
+  );
   for (const role of ROLES) startRole(root, role, postgres.port);
   startTunnel(root);
   return {
     root,
     postgres,
+    mailboxes: MAILBOXES,
+    sql: (text, values) => postgres.query('posthorn', text, values),
     identities,
     exec: (role, ...command) => shAsync(`podman exec ${name(role)} ${command.map(quote).join(' ')}`),
     logs: (role) => shAsync(`podman logs ${name(role)} 2>&1`),
@@ -98,9 +118,25 @@ export async function setUp(): Promise<Stage> {
     users: (users) => {
       for (const role of ROLES) writeFileSync(join(root, role, 'beside', 'users.json'), JSON.stringify(users));
     },
+    answer: (login, answer) => {
+      for (const role of ROLES) {
+        const file = join(root, role, 'beside', 'users.json');
+        writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), [login]: answer }));
+      }
+    },
+    script: async (who, text) => {
+      const home = `/srv/mail/mailboxes/00/${MAILBOXES[who]}`;
+      const encoded = Buffer.from(text).toString('base64');
+      await shAsync(
+        `podman exec ${name('store')} bash -c 'mkdir -p ${home}/sieve && cd ${home} && rm -f sieve/own.svbin .dovecot.svbin && base64 -d <<<${encoded} >sieve/own.sieve && ln -sfn sieve/own.sieve .dovecot.sieve'`,
+      );
+    },
+    sasl: (user, password) => sasl(join(root, 'auth', 'empty', '/run/sasl', 'auth'), user, password),
     healthy: (role) => healthy(role),
     cutDirectory: (cut) => {
-      sh(`iptables ${cut ? '-I' : '-D'} INPUT -i ${BRIDGE} -p tcp --dport ${postgres.port} -j REJECT --reject-with tcp-reset`);
+      sh(
+        `iptables ${cut ? '-I' : '-D'} INPUT -i ${BRIDGE} -p tcp --dport ${postgres.port} -j REJECT --reject-with tcp-reset`,
+      );
     },
     close: async () => {
       clearInterval(heart);
@@ -110,6 +146,27 @@ export async function setUp(): Promise<Stage> {
       rmSync(root, { recursive: true, force: true });
     },
   };
+}
+
+/** Dovecot's auth client protocol, as Postfix speaks it. */
+function sasl(path: string, user: string, password: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path);
+    let text = '';
+    socket.setTimeout(15_000, () => socket.destroy(new Error('no answer')));
+    socket.on('error', reject);
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (/^(OK|FAIL)\t1\t.*\n/m.test(text)) {
+        socket.destroy();
+        resolve(text);
+      }
+    });
+    const response = Buffer.from(`\0${user}\0${password}`).toString('base64');
+    socket.write(
+      `VERSION\t1\t1\nCPID\t4711\nAUTH\t1\tPLAIN\tservice=smtp\tnologin\tsecured\trip=192.0.2.7\tresp=${response}\n`,
+    );
+  });
 }
 
 function asked(folder: string): ReturnType<Stage['asked']> {
@@ -123,7 +180,9 @@ function asked(folder: string): ReturnType<Stage['asked']> {
 
 async function healthy(role: Role): Promise<boolean> {
   try {
-    await shAsync(`podman exec ${name(role)} healthcheck ${role} ready && podman exec ${name(role)} healthcheck ${role} live`);
+    await shAsync(
+      `podman exec ${name(role)} healthcheck ${role} ready && podman exec ${name(role)} healthcheck ${role} live`,
+    );
     return true;
   } catch {
     return false;
@@ -215,8 +274,14 @@ function startRole(root: string, role: Role, port: number): void {
     writeFileSync(join(root, role, 'secret', 'password'), STORE_SECRET);
     mounts.push(`-v ${join(root, role, 'secret')}:/secret:ro`);
   } else mounts.push(emptyDir(root, role, '/run/sasl'));
-  if (role === 'store') mounts.push(emptyDir(root, role, '/srv/mail'));
-  sh(`podman run -d --name ${name(role)} --network=ns:/run/netns/${name(role)} ${CONTAINER} ${mounts.join(' ')} ${PREFIX}/dovecot:${TAG} ${role}`);
+  // A round an hour comes every few seconds, and a day takes a second.
+  if (role === 'store') {
+    mounts.push(emptyDir(root, role, '/srv/mail'));
+    mounts.push('-e KEEPER_RETENTION_SECONDS=4 -e KEEPER_RETENTION_UNIT=secs -e KEEPER_QUOTA_SECONDS=3');
+  }
+  sh(
+    `podman run -d --name ${name(role)} --network=ns:/run/netns/${name(role)} ${CONTAINER} ${mounts.join(' ')} ${PREFIX}/dovecot:${TAG} ${role}`,
+  );
 }
 
 /** Without its way to rspamd: that stands on the same port, beside Dovecot. */
@@ -250,5 +315,3 @@ export async function untilReady(stage: Stage): Promise<void> {
     }
   }
 }
-
-export { MAILBOXES };

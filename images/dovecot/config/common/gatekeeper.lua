@@ -11,6 +11,8 @@ local json = require "dkjson"
 local GATEKEEPER = "http://127.0.0.1:10041"
 -- A hash that is not salted and slow would make the directory worth stealing; an empty one would be no password.
 local SLOW = { ARGON2ID = true, ARGON2I = true, ["BLF-CRYPT"] = true, ["SHA256-CRYPT"] = true, ["SHA512-CRYPT"] = true }
+-- App passwords that the operator makes are long and random: nobody guesses them, and a program logs in often.
+local APP = { SSHA512 = true }
 -- What an LDAP server holds is its admin's to choose, as long as it is a hash.
 local LDAP = { CRYPT = true, SSHA = true, SSHA256 = true, SSHA512 = true, SHA256 = true, SHA512 = true, PBKDF2 = true }
 local PROTOCOLS = { imap = "imap", sieve = "sieve", ["managesieve"] = "sieve" }
@@ -54,7 +56,10 @@ local function acceptable(candidate)
   if not scheme then
     return false
   end
-  return SLOW[scheme] and hash:sub(1, 1) == "$" or candidate.id == "ldap" and LDAP[scheme]
+  local id = tostring(candidate.id)
+  return SLOW[scheme] and hash:sub(1, 1) == "$"
+    or id:sub(1, 4) == "app/" and APP[scheme]
+    or id == "ldap" and LDAP[scheme]
 end
 
 -- Which of the hashes fits; nil when none does. An error when one could not be tried and none fits.
