@@ -104,9 +104,9 @@ BEGIN
         RETURN 'UnknownDomain';
     END IF;
     SELECT * INTO a FROM posthorn.addresses WHERE address = r.address;
-    IF a.mailbox IS DISTINCT FROM r.uuid AND (a.claimed_at, a.claimant) <= (r.claimed_at, r.object_uid)
-        AND NOT (a.kind = 'forward' AND posthorn.is_partner(a.forward, r.object_namespace, r.object_name)) THEN
-        RETURN 'AddressConflict';
+    IF a.mailbox IS DISTINCT FROM r.uuid AND (a.claimed_at, a.claimant) <= (r.claimed_at, r.object_uid) THEN
+        RETURN CASE WHEN a.mailbox IS NULL AND posthorn.is_partner(a.forward, r.object_namespace, r.object_name) THEN NULL
+                    ELSE 'AddressConflict' END;
     END IF;
     RETURN NULL;
 END
