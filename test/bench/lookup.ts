@@ -62,7 +62,6 @@ async function startSite(size: number): Promise<Site> {
     await fill(directory, size).finally(() => directory.close());
     // As autovacuum does in the minute after.
     await server.query('postgres', 'VACUUM ANALYZE');
-    await server.query('posthorn_heartbeat', 'SELECT directory_v1.heartbeat()');
     return await openSite(server, size);
   } catch (error) {
     await server.stop();
@@ -72,14 +71,19 @@ async function startSite(size: number): Promise<Site> {
 
 async function openSite(server: TestPostgres, size: number): Promise<Site> {
   const client = new pg.Client(server.as('posthorn_mx'));
-  await client.connect();
+  const heart = new pg.Client(server.as('posthorn_heartbeat'));
+  await Promise.all([client.connect(), heart.connect()]);
+  const beat = () => void heart.query('SELECT directory_v1.heartbeat()').catch(() => undefined);
+  beat();
+  const beating = setInterval(beat, 1_000);
   return {
     address: (i) => wanted(size, i),
     ask: async (sql, address) => {
       await client.query(sql, [address]);
     },
     stop: async () => {
-      await client.end();
+      clearInterval(beating);
+      await Promise.all([client.end(), heart.end()]);
       await server.stop();
     },
   };
@@ -135,23 +139,24 @@ const range = (from: number, to: number) => Array.from({ length: Math.ceil(to) -
 
 /** Milliseconds of each look-up in the one and in the other. */
 async function inTurn(few: Site, many: Site, sql: string, n: number): Promise<[number[], number[]]> {
-  const times: [number[], number[]] = [[], []];
+  const sides = [
+    { site: few, times: [] as number[] },
+    { site: many, times: [] as number[] },
+  ] as const;
   for (let i = 0; i < n + WARM_UP; i += 1) {
     // Neither is always the first: what the one has cleared from the processor's cache, the other lacks.
-    const order = i % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const);
-    for (const which of order) {
-      const site = which === 0 ? few : many;
+    for (const { site, times } of i % 2 === 0 ? sides : [sides[1], sides[0]]) {
       const address = site.address(i);
       const start = performance.now();
       await site.ask(sql, address);
-      if (i >= WARM_UP) times[which].push(performance.now() - start);
+      if (i >= WARM_UP) times.push(performance.now() - start);
     }
   }
-  return times;
+  return [sides[0].times, sides[1].times];
 }
 
 function resultOf(times: Record<string, [number[], number[]]>): BenchResult {
-  const [few, many] = times['recipient'] ?? [[], []];
+  const [few, many] = times.recipient ?? [[], []];
   const [reference, value] = [percentile(few, 99), percentile(many, 99)];
   const details = Object.entries(times).flatMap(([name, [hundred, thousands]]) => [
     [`${name}100`, microseconds(hundred)],
