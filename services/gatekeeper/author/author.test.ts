@@ -1,4 +1,6 @@
 import { randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { simpleParser } from 'mailparser';
 import { createTransport } from 'nodemailer';
@@ -36,6 +38,11 @@ describe('forgeries', () => {
   });
 });
 
+it('every forgery is in the reference', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/reference/refusals.md'), 'utf8');
+  expect(Object.keys(FORGERIES).filter((name) => !page.includes(name))).toEqual([]);
+});
+
 /** As the programs write them: copied from their sources and from messages. */
 const CLIENTS: Record<string, string> = {
   'Thunderbird, plain': from('Alice Example <alice@example.org>'),
@@ -58,6 +65,7 @@ const CLIENTS: Record<string, string> = {
   'capital letters': from('Alice <Alice@Example.ORG>'),
   'a name with dots, unquoted': from('Alice B. Example Inc. <alice@example.org>'),
   'the same address as name': from('"alice@example.org" <alice@example.org>'),
+  'the same address as name, without quotes': from('alice@example.org <alice@example.org>'),
   "an address of one's own as name": from('"director@example.org" <alice@example.org>'),
   "somebody else's address elsewhere in the name": from('"bob@customer.example via support" <alice@example.org>'),
   'lines broken by LF alone, as a milter passes folded fields': from('Alice\n <alice@example.org>'),

@@ -39,7 +39,8 @@ export function parseAuthor(body: string): Author {
   const open = tokens.findIndex((token) => isSpecial(token, '<'));
   if (open === -1) return { display: '', address: readAddress(tokens) };
   if (!isSpecial(tokens.at(-1), '>')) refuse('after-address', `something follows the address; ${FORM}`);
-  return { display: readName(tokens.slice(0, open)), address: readAddress(tokens.slice(open + 1, -1)) };
+  const address = readAddress(tokens.slice(open + 1, -1));
+  return { display: readName(tokens.slice(0, open), address), address };
 }
 
 /** Octets that have no place in these fields, and white space that is no folding white space (RFC 5322, 3.2.2). */
@@ -106,12 +107,15 @@ function checkSpecials(tokens: Token[]): void {
   if (count('<') < count('>')) refuse('syntax', `it can't be read; ${FORM}`);
 }
 
-function readName(tokens: Token[]): string {
+function readName(tokens: Token[], address: string): string {
+  const words = trim(tokens).map(({ text }) => text);
+  const name = words.join('');
+  // Some programs put the address itself in the place of a missing name: whichever is read, it is the same.
+  if (name.toLowerCase() === address) return '';
   if (tokens.some((token) => isSpecial(token, '@'))) {
     refuse('address-as-name', 'an address stands where the name belongs; leave it out, or put it in quotes');
   }
-  const words = trim(tokens).map(({ text }) => text);
-  return decodePhrase(words.join(''));
+  return decodePhrase(name);
 }
 
 const DOMAIN = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;

@@ -9,7 +9,7 @@ export interface PolicyServerOptions {
   /** What fails, or takes longer than `timeoutMs`, is answered with a temporary failure. */
   readonly decide: (request: PolicyRequest) => Promise<Action>;
   readonly log: Log;
-  /** Default 20 s: below Postfix' smtpd_policy_service_timeout. */
+  /** Default 9 s: below Postfix' smtpd_policy_service_timeout. */
   readonly timeoutMs?: number;
   readonly onAnswer?: (action: Action, seconds: number) => void;
 }
@@ -78,7 +78,7 @@ async function answer(
   if (!socket.destroyed) socket.write(formatAction(action), 'latin1');
 }
 
-async function bounded({ decide, log, timeoutMs = 20_000 }: PolicyServerOptions, request: PolicyRequest) {
+async function bounded({ decide, log, timeoutMs = 9_000 }: PolicyServerOptions, request: PolicyRequest) {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no decision within ${timeoutMs} ms`)), timeoutMs);
