@@ -4,13 +4,18 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, 'config');
 
-/** A role's directives, one a line, comments removed, as the role's ConfigMap has them. */
+/** The text of a role's files with this ending, as its ConfigMap has them. */
+function files(role: string, ending: string): string {
+  return ['common', role]
+    .flatMap((folder) => readdirSync(join(root, folder)).map((file) => join(root, folder, file)))
+    .filter((path) => path.endsWith(ending))
+    .map((path) => readFileSync(path, 'utf8'))
+    .join('\n');
+}
+
+/** A role's directives, one a line, comments removed. */
 function directives(role: string): string {
-  const files = ['common', role].flatMap((folder) =>
-    readdirSync(join(root, folder)).map((file) => readFileSync(join(root, folder, file), 'utf8')),
-  );
-  return files
-    .join('\n')
+  return files(role, '.conf')
     .split('\n')
     .filter((line) => !/^\s*[#;]/.test(line))
     .join('\n');
@@ -23,7 +28,8 @@ describe.each(roles)('dovecot role %s', (role) => {
 
   it('uses only placeholders that README.md lists', () => {
     const readme = readFileSync(join(import.meta.dirname, 'README.md'), 'utf8');
-    for (const [placeholder] of text.matchAll(/@[A-Z][A-Z0-9_]*@/g)) expect(readme).toContain(placeholder);
+    const all = files(role, '');
+    for (const [placeholder] of all.matchAll(/@[A-Z][A-Z0-9_]*@/g)) expect(readme).toContain(placeholder);
   });
 
   it('never answers from a cache of logins', () => {
@@ -38,9 +44,7 @@ describe.each(roles)('dovecot role %s', (role) => {
     expect(text).not.toMatch(/^\s*user = root$/m);
   });
 
-  it('verifies the directory and shows it a certificate, never a password', () => {
-    expect(text).toMatch(/^\s*sslmode = verify-full$/m);
-    expect(text).toMatch(/^\s*sslcert = \/tls\/tls\.crt$/m);
+  it('has no password in its configuration', () => {
     // `password = </secret/...` is the shard's secret; anything literal would end in a ConfigMap.
     expect(text).not.toMatch(/^\s*(password|pass) = [^<]/m);
   });
@@ -69,9 +73,40 @@ describe('dovecot proxy', () => {
     expect(text).not.toMatch(/any-cert/);
     expect(text).toMatch(/^\s*proxy_no_multiplex = yes$/m);
   });
+});
 
-  it('accepts a row only with a salted, slow hash, so that an empty or plain password is none', () => {
-    expect(text).toContain("password ~ '^[{](ARGON2ID|ARGON2I|BLF-CRYPT|SHA256-CRYPT|SHA512-CRYPT)[}][$]'");
+describe.each(['proxy', 'auth'])('dovecot role %s', (role) => {
+  const text = directives(role);
+
+  it('has passwords from the gatekeeper and from nowhere else', () => {
+    expect(text.match(/^passdb \w+/gm)?.every((passdb) => passdb === 'passdb lua')).toBe(true);
+    expect(text).toMatch(/lua_file = \/config\/gatekeeper\.lua/);
+    expect(text).not.toMatch(/^userdb /m);
+    expect(text).not.toMatch(/^\s*query = /m);
+    expect(text).not.toMatch(/skip_password_check|nopassword|allow_nets|auth_debug/);
+  });
+
+  it('does not wait for it in the process that all logins share', () => {
+    expect(text).toMatch(/passdb lua \{\n\s*lua_file = [^\n]*\n\s*use_worker = yes/);
+  });
+});
+
+describe('what is asked of the gatekeeper', () => {
+  const lua = readFileSync(join(root, 'common', 'gatekeeper.lua'), 'utf8');
+
+  it('ends in a refusal only where the gatekeeper or the hashes say so', () => {
+    const refusals = lua.match(/PASSDB_RESULT_(PASSWORD_MISMATCH|USER_UNKNOWN|USER_DISABLED|NEXT)/g) ?? [];
+    expect(refusals).toEqual([
+      'PASSDB_RESULT_PASSWORD_MISMATCH', // no hash fits
+      'PASSDB_RESULT_USER_UNKNOWN', // "unknown"
+      'PASSDB_RESULT_PASSWORD_MISMATCH', // "denied"
+      'PASSDB_RESULT_USER_UNKNOWN', // a look-up without a password
+    ]);
+  });
+
+  it('logs neither password nor hash', () => {
+    expect(lua).not.toMatch(/\.\. *(password|tostring\(candidate\.hash|candidate\.hash|json|login)/);
+    for (const [words] of lua.matchAll(/log_\w+\(.*\)$/gm)) expect(words).not.toMatch(/\b(password|hash)\b/);
   });
 });
 
@@ -89,12 +124,34 @@ describe('dovecot store', () => {
     expect(text).toMatch(/userdb static \{\n\s*fields \{\n\s*tempfail = yes\n/);
   });
 
-  it('bounces what does not fit and sends no mail itself', () => {
+  it('verifies the directory and shows it a certificate', () => {
+    expect(text).toMatch(/^\s*sslmode = verify-full$/m);
+    expect(text).toMatch(/^\s*sslcert = \/tls\/tls\.crt$/m);
+  });
+
+  it('bounces what does not fit, and answers but sends nothing else', () => {
     expect(text).toMatch(/^quota_full_tempfail = no$/m);
-    for (const extension of ['reject', 'ereject', 'vacation', 'vacation-seconds', 'enotify']) {
+    for (const extension of ['reject', 'ereject', 'vacation-seconds', 'enotify']) {
       expect(text).toMatch(new RegExp(`^\\s*${extension} = no$`, 'm'));
     }
     expect(text).toMatch(/^sieve_max_redirects = 0$/m);
+    expect(text).toMatch(/^sendmail_path = \S+\/queue-reply %\{user\} /m);
+    expect(text).not.toMatch(/submission_host/);
+  });
+
+  it('lets programs be run from global scripts only, and only those of one folder', () => {
+    expect(text.match(/vnd\.dovecot\.\w+ = yes/g)).toEqual(['vnd.dovecot.pipe = yes', 'vnd.dovecot.environment = yes']);
+    expect(text).toMatch(/^ {2}sieve_global_extensions \{/m); // inside protocol imap
+    expect(text).toMatch(/^ {2}sieve_pipe_bin_dir = \/usr\/local\/lib\/posthorn\/sieve$/m);
+  });
+
+  it('asks for rights in every namespace but the own one, and nobody can give any', () => {
+    expect(text.match(/acl_ignore = yes/g)).toHaveLength(1);
+    expect(text).toMatch(/^namespace inbox \{[\s\S]*?\n {2}acl_ignore = yes\n/m);
+    expect(text).toMatch(/^acl_globals_only = yes$/m);
+    expect(text).toMatch(/^acl anyone \{\n {2}acl_rights = lr\n\}$/m);
+    expect(text).toContain("'acl/anyone/acl_rights=lrwstipekx'");
+    expect(text).not.toMatch(/imap_acl|acl_sharing_map|acl_user|master/);
   });
 
   it('keeps expunges in the logs: three settings that work only together', () => {
