@@ -74,6 +74,11 @@ export const mailboxConditions: ConditionDocs = {
       MemberIsItself: 'A Mailbox is no member of itself.',
     },
   },
+  Receiving: {
+    description:
+      'Present and False while the mailbox takes no mail because of what is in it. It does not count for Ready.',
+    reasons: { Full: 'It holds as much as spec.quota allows. Mail for it is refused.' },
+  },
   Sending: {
     description:
       'Present while something is known of how the account sends. It does not count for Ready: the object is as it should be.',
@@ -106,9 +111,10 @@ export const forwardRuleConditions: ConditionDocs = {
       ConsentMissing:
         'A target is in a domain of another namespace whose MailDomain does not accept forwards from this one. The other targets get mail.',
       WebhookNotAllowed:
-        'The URL of a webhook leads into the cluster or is not encrypted, and its host is not in spec.webhooks.allowHosts of the MailSystem. The other targets get mail.',
+        'The URL of a webhook leads into the cluster or is not encrypted, and its host is not in spec.webhooks.allowHosts of the MailSystem; or it has a Secret and the rule is in another namespace than its MailSystem. The other targets get mail.',
       CommandNotAllowed:
         'The rule is in another namespace than its MailSystem, where commands do not run. The other targets get mail.',
+      SecretNotFound: 'A webhook or command names a Secret that does not exist. Mail for that target waits.',
       MailboxNotFound: 'keepCopy or sendAs names a Mailbox that does not exist. The targets get mail.',
       Invalid: 'The directory refuses the rule as it is written.',
     },

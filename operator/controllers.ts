@@ -31,7 +31,7 @@ import type { EventRecorder } from './runtime/events.js';
 import { createInformer, type Informer, type InformerOptions } from './runtime/informer.js';
 import type { Log } from './runtime/log.js';
 import type { Metrics } from './runtime/metrics.js';
-import { builtin, type KubeObject, keyOf, type ResourceType } from './runtime/object.js';
+import { builtin, type KubeObject, type ResourceType } from './runtime/object.js';
 import { createQueue } from './runtime/queue.js';
 import { dkimLabel, type Secret } from './signing/secret.js';
 import { syncSigning } from './signing/sync.js';
@@ -134,7 +134,9 @@ export async function startControllers({
       landscape: createLandscape({ rules: rules.cache, mailboxes: mailboxes.cache, hosting, systemSpec }),
       systemSpec,
       clusterDomain: config.clusterDomain,
+      secretExists: (ns, name) => secrets.cache.has(`${ns}/${name}`),
     },
+    secrets,
     systems,
     isLeaving,
     watches,

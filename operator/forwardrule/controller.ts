@@ -4,7 +4,7 @@ import { isNews } from '../news.js';
 import { type RunningController, runBatchController, runController } from '../runtime/controller.js';
 import type { Informer } from '../runtime/informer.js';
 import type { Metrics } from '../runtime/metrics.js';
-import { keyOf, refKey } from '../runtime/object.js';
+import { type KubeObject, keyOf, refKey } from '../runtime/object.js';
 import { createQueue, type Queue } from '../runtime/queue.js';
 import type { InformerEvent } from '../runtime/store.js';
 import { enqueueIndex, enqueueInterested, type ForwardRuleDependencies } from './dependencies.js';
@@ -31,6 +31,11 @@ export const forwardRuleIndexes = {
       ),
     ),
   ],
+  /** `namespace/name` of the Secrets that it names. */
+  secret: ({ metadata, spec }: ForwardRule) =>
+    [...(spec.webhooks ?? []), ...(spec.commands ?? [])].flatMap(({ secretRef }) =>
+      secretRef === undefined ? [] : [`${metadata.namespace}/${secretRef.name}`],
+    ),
   uid: (rule: ForwardRule) => [rule.metadata.uid ?? ''],
 };
 
@@ -41,6 +46,7 @@ function targetsOf(rule: ForwardRule): string[] {
 
 export interface ForwardRuleControllerOptions extends Omit<ForwardRuleDependencies, 'gone' | 'startedAt'> {
   mailboxes: Informer<Mailbox>;
+  secrets: Informer<KubeObject>;
   metrics: Metrics;
   workers?: number;
 }
@@ -56,7 +62,7 @@ const INVENTORY_MS = 10 * 60_000;
 
 /** Wires events to the queues. */
 export function createForwardRuleController(options: ForwardRuleControllerOptions): ForwardRuleController {
-  const { rules, mailboxes, systems, queue, metrics } = options;
+  const { rules, mailboxes, secrets, systems, queue, metrics } = options;
   const deps: ForwardRuleDependencies = { ...options, gone: new Map(), startedAt: options.now() };
   rules.onEvent((event) => {
     const { type, object, initial } = event;
@@ -69,6 +75,9 @@ export function createForwardRuleController(options: ForwardRuleControllerOption
     if (!isNews(event) || event.initial) return;
     enqueueIndex(deps, 'mailbox', keyOf(event.object));
     enqueueTouched(deps, event);
+  });
+  secrets.onEvent(({ type, object, initial }) => {
+    if (!initial && type !== 'updated') enqueueIndex(deps, 'secret', keyOf(object));
   });
   const inventories = createQueue({ name: 'forward-inventory', metrics });
   const attachedAnew = new Set<string>();

@@ -6,7 +6,7 @@ import type { Informer } from '../runtime/informer.js';
 import type { Log } from '../runtime/log.js';
 import type { Queue } from '../runtime/queue.js';
 import type { Systems } from '../systems.js';
-import type { ForwardContext } from './desired.js';
+import type { ForwardContext } from './context.js';
 import { addressesOf } from './landscape.js';
 
 export interface ForwardRuleDependencies {

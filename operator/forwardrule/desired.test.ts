@@ -38,7 +38,12 @@ function cluster(system: Partial<MailSystemSpec> = {}) {
     return object === undefined ? undefined : resolveMailSystem(object.spec);
   };
   const landscape = createLandscape({ rules, mailboxes, hosting, systemSpec });
-  const context = { landscape, systemSpec, clusterDomain: 'cluster.local' };
+  const context = {
+    landscape,
+    systemSpec,
+    clusterDomain: 'cluster.local',
+    secretExists: (_: string, name: string) => name === 'there',
+  };
 
   const self = {
     domain: (name: string, namespace = 'mail', spec: MailDomainSpec = {}) => {
@@ -276,6 +281,22 @@ describe('webhooks', () => {
       },
       problems: [{ reason: 'WebhookNotAllowed' }],
     });
+  });
+
+  it('and commands say which Secret is missing; mail for them waits', () => {
+    const c = cluster().rule('a@example.org', [], {
+      webhooks: [{ url: 'https://bots.example.net/', secretRef: { name: 'there' } }],
+      commands: [{ image: 'bot', command: ['/bot'], secretRef: { name: 'gone' } }],
+    });
+    expect(c.desired('a@example.org')).toMatchObject({ forward: { couriers: [{ webhook: {} }, { command: {} }] } });
+    expect(c.reasons('a@example.org')).toEqual(['SecretNotFound']);
+    expect(c.message('a@example.org')).toContain('Secret gone in namespace mail');
+  });
+
+  it('of other namespaces have no Secret', () => {
+    const bot = { url: 'https://bots.example.net/', secretRef: { name: 'there' } };
+    const c = cluster().rule('a@shop.example', ['x@y.example'], { webhooks: [bot] }, 'shop');
+    expect(c.reasons('a@shop.example')).toEqual(['WebhookNotAllowed']);
   });
 
   it('are nothing to take mail for when all are refused, and all right when the MailSystem allows their host', () => {

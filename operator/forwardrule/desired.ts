@@ -1,33 +1,9 @@
 import type { ForwardRule, ForwardRuleResolved } from '../../crds/forwardrule.js';
-import type { MailSystemResolved } from '../../crds/mailsystem.js';
 import type { CourierTarget } from '../directory/rows.js';
+import { botTargets } from './bots.js';
 import { chainText, followChains, MAX_CHAIN } from './chain.js';
+import type { ForwardContext, Problem, Targets } from './context.js';
 import { baseOf, consents, domainPart, type Landscape, resolved } from './landscape.js';
-import { webhookProblem } from './webhook.js';
-
-/** What surrounds a rule, as the caches show it. */
-export interface ForwardContext {
-  landscape: Landscape;
-  systemSpec: (system: string) => MailSystemResolved | undefined;
-  /** Of this cluster, such as cluster.local. */
-  clusterDomain: string;
-}
-
-/** Something that keeps a rule from being what its spec asks for: a condition's reason and message. */
-export interface Problem {
-  reason:
-    | 'InvalidSpec'
-    | 'DomainNotFound'
-    | 'SystemNotFound'
-    | 'LoopDetected'
-    | 'ChainTooLong'
-    | 'TargetNotFound'
-    | 'ConsentMissing'
-    | 'WebhookNotAllowed'
-    | 'CommandNotAllowed'
-    | 'MailboxNotFound';
-  message: string;
-}
 
 /** A forward as the directory should have it. */
 export interface DesiredForward {
@@ -132,11 +108,6 @@ function forwardsBehind(rule: ForwardRule, system: string, landscape: Landscape)
   });
 }
 
-interface Targets<T> {
-  targets: T[];
-  problems: Problem[];
-}
-
 function addressTargets(
   object: ForwardRule,
   { to }: ForwardRuleResolved,
@@ -165,33 +136,6 @@ function targetProblem(object: ForwardRule, target: string, system: string, land
   if (landscape.receiver(system, address) !== undefined) return undefined;
   const message = `Nobody has the address ${target}: create a Mailbox or ForwardRule for it, or correct it. Until then this target gets no mail.`;
   return { reason: 'TargetNotFound', message };
-}
-
-function botTargets(
-  { metadata }: ForwardRule,
-  { webhooks, commands }: ForwardRuleResolved,
-  system: string,
-  { systemSpec, clusterDomain }: ForwardContext,
-): Targets<CourierTarget> {
-  const allowHosts = systemSpec(system)?.webhooks.allowHosts ?? [];
-  const found: Targets<CourierTarget> = { targets: [], problems: [] };
-  // One that is refused keeps its place: mail in the queue names its target by number.
-  const refuse = (reason: 'WebhookNotAllowed' | 'CommandNotAllowed', message: string): void => {
-    found.targets.push({ refused: reason });
-    if (!found.problems.some((problem) => problem.message === message)) found.problems.push({ reason, message });
-  };
-  for (const webhook of webhooks) {
-    const problem = webhookProblem(webhook.url, allowHosts, clusterDomain);
-    if (problem === undefined) found.targets.push({ webhook });
-    else refuse('WebhookNotAllowed', `${problem}.`);
-  }
-  const mayRun = system.slice(0, system.indexOf('/')) === metadata.namespace;
-  const elsewhere = `Commands run only for rules in the namespace of their MailSystem, and ${metadata.namespace} is another: use a webhook.`;
-  for (const command of commands) {
-    if (mayRun) found.targets.push({ command });
-    else refuse('CommandNotAllowed', elsewhere);
-  }
-  return found;
 }
 
 /** How many targets get mail. */

@@ -134,7 +134,6 @@ async function remove(
     return { requeueAfterMs: REPLAY_RETRY_MS };
   }
   const result = await release(deps, object);
-  deps.verifier.forget(object.metadata.uid ?? '');
   deps.onHosted(object.metadata.namespace ?? '', domain);
   return result;
 }
@@ -156,6 +155,7 @@ async function removedFromDirectory(
 }
 
 async function release(deps: MailDomainDependencies, object: MailDomain): Promise<Result> {
+  deps.verifier.forget(object.metadata.uid ?? '');
   const present = object.metadata.finalizers ?? [];
   if (!present.includes(inUseFinalizer)) return {};
   const patch = {

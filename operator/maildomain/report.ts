@@ -2,7 +2,7 @@ import type { MailDomain } from '../../crds/maildomain.js';
 import { setConditions, writeStatus } from '../runtime/conditions.js';
 import { mailDomainType } from '../types.js';
 import type { MailDomainDependencies } from './dependencies.js';
-import { type DomainObservation, domainStatus } from './status.js';
+import { type DomainObservation, domainStatus, type Verdict } from './status.js';
 import type { Ownership } from './verify.js';
 
 /**
@@ -40,9 +40,15 @@ export async function writeDomainStatus(
     fieldManager: 'posthorn-maildomain',
   });
   if (written) deps.domains.observe(written as MailDomain);
-  const [ready] = conditions;
-  const before = object.status?.conditions?.find((c) => c.type === 'Ready');
-  if (ready && ready.status === 'False' && before?.reason !== ready.reason && ready.reason !== 'SystemNotReady') {
-    deps.events.emit(object, { type: 'Warning', reason: ready.reason, message: ready.message });
-  }
+  for (const type of ['Ready', 'OwnershipVerified']) announce(deps, object, type, conditions);
+}
+
+/** What concerns the whole system is told there; a proof that is waited for is told by Ready. */
+const QUIET = new Set(['SystemNotReady', 'RecordNotFound', 'RecordDiffers', 'LookupFailed']);
+
+function announce(deps: MailDomainDependencies, object: MailDomain, type: string, conditions: Verdict[]): void {
+  const now = conditions.find((c) => c.type === type);
+  const before = object.status?.conditions?.find((c) => c.type === type);
+  if (now?.status !== 'False' || before?.reason === now.reason || QUIET.has(now.reason)) return;
+  deps.events.emit(object, { type: 'Warning', reason: now.reason, message: now.message });
 }

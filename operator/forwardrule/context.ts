@@ -1,0 +1,34 @@
+import type { MailSystemResolved } from '../../crds/mailsystem.js';
+import type { Landscape } from './landscape.js';
+
+/** What surrounds a rule, as the caches show it. */
+export interface ForwardContext {
+  landscape: Landscape;
+  systemSpec: (system: string) => MailSystemResolved | undefined;
+  /** Of this cluster, such as cluster.local. */
+  clusterDomain: string;
+  secretExists: (namespace: string, name: string) => boolean;
+}
+
+/** Something that keeps a rule from being what its spec asks for: a condition's reason and message. */
+export interface Problem {
+  reason:
+    | 'InvalidSpec'
+    | 'DomainNotFound'
+    | 'SystemNotFound'
+    | 'LoopDetected'
+    | 'ChainTooLong'
+    | 'TargetNotFound'
+    | 'ConsentMissing'
+    | 'WebhookNotAllowed'
+    | 'CommandNotAllowed'
+    | 'SecretNotFound'
+    | 'MailboxNotFound';
+  message: string;
+}
+
+/** Targets that are possible, and what is wrong with others. */
+export interface Targets<T> {
+  targets: T[];
+  problems: Problem[];
+}
