@@ -11,15 +11,30 @@ export interface Outgoing {
 export function createSender(name: string, nameServer: string | undefined): (mail: Outgoing) => Promise<void> {
   const resolver = new Resolver({ timeout: 3_000, tries: 3 });
   if (nameServer !== undefined) resolver.setServers([nameServer]);
-  return async ({ from, to, message }) => {
-    const host = await exchanger(resolver, to.slice(to.lastIndexOf('@') + 1));
-    const [address] = await resolver.resolve4(host);
+  return async (mail) => {
+    const host = await exchanger(resolver, mail.to.slice(mail.to.lastIndexOf('@') + 1));
+    const connection = await firstThatAnswers(name, await resolver.resolve4(host));
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const { from, to, message } = mail;
+        connection.send({ from, to: [to] }, message, (error) => (error ? reject(error) : resolve()));
+      });
+    } finally {
+      connection.quit();
+    }
+  };
+}
+
+/** Not every address of a host need listen. */
+async function firstThatAnswers(name: string, addresses: string[]): Promise<SMTPConnection> {
+  let problem: unknown = new Error('no address');
+  for (const host of addresses) {
     const connection = new SMTPConnection({
-      host: address ?? host,
+      host,
       port: 25,
       name,
       tls: { rejectUnauthorized: false },
-      connectionTimeout: 10_000,
+      connectionTimeout: 2_000,
       socketTimeout: 60_000,
     });
     try {
@@ -27,13 +42,13 @@ export function createSender(name: string, nameServer: string | undefined): (mai
         connection.once('error', reject);
         connection.connect((error) => (error ? reject(error) : resolve()));
       });
-      await new Promise<void>((resolve, reject) => {
-        connection.send({ from, to: [to] }, message, (error) => (error ? reject(error) : resolve()));
-      });
-    } finally {
-      connection.quit();
+      return connection;
+    } catch (error) {
+      problem = error;
+      connection.close();
     }
-  };
+  }
+  throw problem;
 }
 
 async function exchanger(resolver: Resolver, domain: string): Promise<string> {

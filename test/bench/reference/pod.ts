@@ -46,6 +46,7 @@ async function configMap(people: readonly string[]): Promise<KubeObject> {
       'main.cf': await read(`${folder}/main.cf`),
       'dovecot.conf': await read(`${folder}/dovecot.conf`),
       'redis.conf': await read(`${folder}/redis.conf`),
+      'policy.lua': await read(`${folder}/policy.lua`),
       'spam.sieve': await read(`${root}images/dovecot/config/store/spam.sieve`),
       mailboxes: people.map((name) => `${name}@${domain} x\n`).join(''),
       users: people.map((name) => `${name}@${domain}:{PLAIN}unused::::\n`).join(''),
@@ -60,6 +61,12 @@ chown postfix /var/lib/postfix
 exec postfix start-fg`;
 
 const DOVECOT = 'mkdir -p /run/dovecot /run/dovecot-state && exec dovecot -F -c /config/dovecot.conf';
+
+/** The mail system's filter, but for its question to the gatekeeper, which the reference does not have. */
+const filterSources = (filter: string): object[] => [
+  { configMap: { name: filter } },
+  { configMap: { name: NAME, items: [{ key: 'policy.lua', path: 'policy.lua' }] } },
+];
 
 function pod(): KubeObject {
   const { config } = names(systemName);
@@ -132,7 +139,7 @@ function pod(): KubeObject {
       volumes: [
         { name: 'config', configMap: { name: NAME } },
         { name: 'resolver', configMap: { name: config('mx-resolver') } },
-        { name: 'filter', configMap: { name: config('filter') } },
+        { name: 'filter', projected: { sources: filterSources(config('filter')) } },
         ...emptyDirs.map((name) => ({ name, emptyDir: {} })),
         ...memory.map((name) => ({ name, emptyDir: { medium: 'Memory' } })),
       ],
