@@ -10,12 +10,13 @@ import { learningChecks } from './learning.js';
 import { record, rsa } from './message.js';
 import { mtaChecks } from './mta.js';
 import { outboundChecks } from './outbound.js';
+import { referenceChecks } from './reference.js';
 import { sealChecks } from './seal.js';
 import { signerChecks } from './signer.js';
 import { inNamespace, type Role, setUp } from './stage.js';
 
 const checks: Record<Role, Record<string, Check>> = {
-  filter: { ...filterChecks, ...mtaChecks, ...sealChecks, ...learningChecks },
+  filter: { ...filterChecks, ...mtaChecks, ...sealChecks, ...learningChecks, ...referenceChecks },
   outbound: outboundChecks,
   signer: signerChecks,
 };
