@@ -4,7 +4,8 @@ import { createTransport } from 'nodemailer';
 import { setRecords } from './outside.js';
 import { send, type Target } from './smtp.js';
 
-export const senderDomain = 'sender.example';
+/** Another one in each run: runs beside each other must not take each other's keys. */
+export const senderDomain = `sender-${randomUUID().slice(0, 6)}.example`;
 const SELECTOR = 'e2e';
 
 export interface Signer {
