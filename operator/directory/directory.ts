@@ -1,7 +1,7 @@
 import { type Database, type DirectoryConnection, openDatabase } from './connection.js';
 import { listForwards, projectForwards, tombstoneForwards } from './forwards.js';
 import { adoptable, listDomains, listMailboxes } from './inventory.js';
-import { clearIncidents, incidents, maintain, sieveResults } from './journal.js';
+import { clearIncidents, fullMailboxes, incidents, maintain, sieveResults } from './journal.js';
 import { migrate } from './migrate.js';
 import {
   projectDomains,
@@ -71,6 +71,8 @@ export interface Directory {
   sieveResults(uuids?: readonly string[]): Promise<SieveResult[]>;
   /** Those that are open, or were reported in the last 24 hours, the oldest first. */
   incidents(): Promise<Incident[]>;
+  /** Uuids of those that a store has found full: mail for them is refused. */
+  fullMailboxes(): Promise<string[]>;
   /** Ends what incidents forbid. Returns how many there were. */
   clearIncidents(settled: readonly { uuid: string; kind: string }[]): Promise<Written<number>>;
   /** Once an hour, and after a migration: a new SRS key when the newest is older than that, and journals are pruned. */
@@ -105,6 +107,7 @@ function directoryOn(database: Database): Directory {
     listForwards: (pageSize) => listForwards(database, pageSize),
     sieveResults: (uuids) => sieveResults(database, uuids),
     incidents: () => incidents(database),
+    fullMailboxes: () => fullMailboxes(database),
     clearIncidents: (settled) => clearIncidents(database, settled),
     maintain: (options) => maintain(database, options),
     adoptable: (address, namespace) => adoptable(database, address, namespace),

@@ -24,6 +24,18 @@ export async function incidents(database: Database): Promise<Incident[]> {
   });
 }
 
+/** See `Directory.fullMailboxes`. */
+export async function fullMailboxes(database: Database): Promise<string[]> {
+  return database.transaction('ask which mailboxes are full', async (client) => {
+    // The first condition is the index's.
+    const { rows } = await client.query<{ uuid: string }>(
+      `SELECT uuid FROM posthorn.mailboxes
+       WHERE over_quota IS DISTINCT FROM false AND over_quota AND deleted_at IS NULL ORDER BY uuid`,
+    );
+    return rows.map(({ uuid }) => uuid);
+  });
+}
+
 /** See `Directory.clearIncidents`. */
 export async function clearIncidents(
   database: Database,

@@ -7,6 +7,8 @@ import type { Verdict } from './status.js';
 
 /** Event reasons are no conditions' reasons. */
 const SENDING_ALLOWED = 'SendingAllowed';
+const MAILBOX_FULL = 'MailboxFull';
+const MAILBOX_HAS_ROOM = 'MailboxHasRoom';
 
 type Announcer = Pick<MailboxDependencies, 'client' | 'events'>;
 
@@ -23,17 +25,25 @@ export async function announceState(deps: Announcer, object: Mailbox, effect: St
   if (isNew && late !== undefined) deps.events.emit(object, late);
 }
 
-/** Events when the gatekeeper has stopped an account, or lets it send again. */
-export function announceSending(deps: Announcer, object: Mailbox, sending: Verdict | undefined): void {
-  const before = object.status?.conditions?.find(({ type }) => type === 'Sending');
-  const event = sendingEvent(before, sending);
-  if (event !== undefined) deps.events.emit(object, event);
+/** Events when the gatekeeper has stopped an account or lets it send again, when a mailbox is full or has room again. */
+export function announceConduct(deps: Announcer, object: Mailbox, conditions: readonly Verdict[]): void {
+  const of = (all: readonly Verdict[] | undefined, type: string) => all?.find((condition) => condition.type === type);
+  const before = object.status?.conditions;
+  const events = [
+    sendingEvent(of(before, 'Sending'), of(conditions, 'Sending')),
+    fullEvent(of(before, 'Receiving'), of(conditions, 'Receiving')),
+  ];
+  for (const event of events) if (event !== undefined) deps.events.emit(object, event);
 }
 
-function sendingEvent(
-  before: Pick<Verdict, 'status' | 'reason' | 'message'> | undefined,
-  now: Verdict | undefined,
-): EventOptions | undefined {
+function fullEvent(before: Verdict | undefined, now: Verdict | undefined): EventOptions | undefined {
+  if (before === undefined && now !== undefined) return { type: 'Warning', reason: MAILBOX_FULL, message: now.message };
+  return before !== undefined && now === undefined
+    ? { type: 'Normal', reason: MAILBOX_HAS_ROOM, message: 'There is room again: mail arrives.' }
+    : undefined;
+}
+
+function sendingEvent(before: Verdict | undefined, now: Verdict | undefined): EventOptions | undefined {
   if (now !== undefined && (before?.reason !== now.reason || before.message !== now.message)) {
     const reason = now.status === 'False' ? 'SendingThrottled' : 'SendingReported';
     return { type: 'Warning', reason, message: now.message };

@@ -53,6 +53,7 @@ async function compare(objects: readonly Mailbox[], rows: readonly MailboxInvent
     listDomains: async () => [],
     sieveResults: async () => [],
     incidents: async () => [],
+    fullMailboxes: async () => [],
     tombstoneMailboxes: async (gone: { uuid: string }[]) => void removed.push(...gone.map(({ uuid }) => uuid)),
   };
   const deps = {

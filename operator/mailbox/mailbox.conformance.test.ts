@@ -229,6 +229,18 @@ describe('what stores and gatekeepers say', () => {
     await untilTold('fay', /^SendingAllowed: /m);
   });
 
+  it('a mailbox that is full says so', async () => {
+    await k.mailbox('ivy', { quota: '1Mi', sieve: script });
+    await k.until('mailbox', 'ivy', 'SieveReady', 'Unknown', 'Pending');
+    const set = async (over: boolean) =>
+      postgres.query('posthorn_store', 'SELECT directory_v1.quota_state($1, $2)', [await uuidOf('ivy'), over]);
+    await set(true);
+    await k.until('mailbox', 'ivy', 'Receiving', 'False', 'Full');
+    await untilTold('ivy', /^MailboxFull: /m);
+    await set(false);
+    await untilTold('ivy', /^MailboxHasRoom: /m);
+  });
+
   it('a person may let it send again', async () => {
     await k.mailbox('gil', { sieve: script });
     await k.until('mailbox', 'gil', 'SieveReady', 'Unknown', 'Pending');

@@ -36,6 +36,7 @@ describe('pardon', () => {
     const directory = {
       sieveResults: async () => [],
       incidents: async () => [before, after],
+      fullMailboxes: async () => [],
       clearIncidents: async (settled: unknown[]) => void cleared.push(...settled),
     };
     const system = { key: 's', directory } as unknown as AttachedSystem;

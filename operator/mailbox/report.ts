@@ -5,7 +5,7 @@ import { setConditions, writeStatus } from '../runtime/conditions.js';
 import type { Result } from '../runtime/controller.js';
 import { keyOf } from '../runtime/object.js';
 import { mailboxType } from '../types.js';
-import { announceSending, announceState } from './announce.js';
+import { announceConduct, announceState } from './announce.js';
 import type { MailboxDependencies } from './dependencies.js';
 import { type DesiredMailbox, type Problem, resolvedSpec } from './desired.js';
 import { membersOf } from './members.js';
@@ -93,6 +93,7 @@ function observationOf(
     state: spec === undefined ? undefined : stateInEffect(spec, deps.now()),
     sieve: inDirectory ? scriptState(deps, object, desired) : undefined,
     members: inDirectory ? membersOf(deps, object, desired, outcome.shard ?? object.status?.shard) : undefined,
+    full: inDirectory && deps.reports.of(desired?.system ?? '').full.has(desired?.uuid ?? ''),
     incidents: inDirectory ? incidentsOf(deps, desired) : [],
   };
 }
@@ -164,11 +165,7 @@ async function writeOne(
   announce(deps, object, conditions[0]);
   if (outcome === undefined || outcome.result === 'refused') return;
   if (state !== undefined) await announceState(deps, object, state);
-  announceSending(
-    deps,
-    object,
-    conditions.find(({ type }) => type === 'Sending'),
-  );
+  announceConduct(deps, object, conditions);
 }
 
 /** What was said before, without what there is nothing to say of any more. */

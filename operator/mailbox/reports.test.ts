@@ -5,13 +5,14 @@ import { createReportReader } from './reports.js';
 
 function setUp() {
   const asked: (readonly string[] | undefined)[] = [];
-  const content = { results: [] as SieveResult[], incidents: [] as Incident[] };
+  const content = { results: [] as SieveResult[], incidents: [] as Incident[], full: [] as string[] };
   const directory = {
     sieveResults: async (uuids?: readonly string[]) => {
       asked.push(uuids);
       return content.results.filter(({ uuid }) => uuids?.includes(uuid) ?? true);
     },
     incidents: async () => content.incidents,
+    fullMailboxes: async () => content.full,
   };
   const system = { key: 'mail/mail', directory } as unknown as AttachedSystem;
   return { asked, content, system, reader: createReportReader() };
@@ -67,6 +68,15 @@ describe('createReportReader', () => {
     content.incidents = [];
     expect(await reader.readNews(system)).toEqual(['a']);
     expect(reader.of('mail/mail').incidents.get('a')).toBeUndefined();
+  });
+
+  it('tells when a mailbox fills up, and when there is room again', async () => {
+    const { reader, content, system } = setUp();
+    content.full = ['a', 'b'];
+    expect(await reader.readAll(system)).toEqual(['a', 'b']);
+    content.full = ['b', 'c'];
+    expect(await reader.readNews(system)).toEqual(['a', 'c']);
+    expect([...reader.of('mail/mail').full]).toEqual(['b', 'c']);
   });
 
   it('forgets what was settled, and nothing else', async () => {

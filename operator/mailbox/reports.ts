@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { Directory } from '../directory/directory.js';
 import type { Incident, SieveResult } from '../directory/rows.js';
 import type { AttachedSystem } from '../systems.js';
 import { groupBy } from './groups.js';
@@ -7,11 +8,14 @@ import { groupBy } from './groups.js';
 export interface Reports {
   readonly sieve: ReadonlyMap<string, SieveResult>;
   readonly incidents: ReadonlyMap<string, readonly Incident[]>;
+  /** Those that are full. */
+  readonly full: ReadonlySet<string>;
 }
 
 interface SystemReports extends Reports {
   sieve: Map<string, SieveResult>;
   incidents: Map<string, readonly Incident[]>;
+  full: Set<string>;
   /** Uuids whose declared script nobody has compiled yet. */
   pending: Set<string>;
 }
@@ -21,7 +25,7 @@ export interface ReportReader {
   of(systemKey: string): Reports;
   /** Reads everything. Answers the uuids of which something else is said than before. */
   readAll(system: AttachedSystem): Promise<string[]>;
-  /** Reads incidents, and the results that are waited for. Answers as `readAll` does. */
+  /** Reads what changes by itself, and the results that are waited for. Answers as `readAll` does. */
   readNews(system: AttachedSystem): Promise<string[]>;
   /** These incidents are over. */
   forget(systemKey: string, incidents: readonly Incident[]): void;
@@ -33,27 +37,27 @@ export interface ReportReader {
 export function createReportReader(): ReportReader {
   const systems = new Map<string, SystemReports>();
   const at = (key: string): SystemReports => {
-    const known = systems.get(key) ?? { sieve: new Map(), incidents: new Map(), pending: new Set() };
+    const known = systems.get(key) ?? { sieve: new Map(), incidents: new Map(), full: new Set(), pending: new Set() };
     systems.set(key, known);
     return known;
   };
   return {
     of: at,
     readAll: async ({ key, directory }) => {
-      const [results, incidents] = await Promise.all([directory.sieveResults(), directory.incidents()]);
+      const [results, state] = await Promise.all([directory.sieveResults(), currently(directory)]);
       const there = new Set(results.map(({ uuid }) => uuid));
       const { sieve } = at(key);
       const gone = [...sieve.keys()].filter((uuid) => !there.has(uuid));
       for (const uuid of gone) sieve.delete(uuid);
-      return [...new Set([...gone, ...learnResults(at(key), results), ...learnIncidents(at(key), incidents)])];
+      return [...new Set([...gone, ...learnResults(at(key), results), ...learnState(at(key), state)])];
     },
     readNews: async ({ key, directory }) => {
       const { pending } = at(key);
-      const [results, incidents] = await Promise.all([
+      const [results, state] = await Promise.all([
         pending.size === 0 ? [] : directory.sieveResults([...pending]),
-        directory.incidents(),
+        currently(directory),
       ]);
-      return [...new Set([...learnResults(at(key), results), ...learnIncidents(at(key), incidents)])];
+      return [...new Set([...learnResults(at(key), results), ...learnState(at(key), state)])];
     },
     forget: (key, settled) => {
       const { incidents } = at(key);
@@ -82,12 +86,26 @@ function learnResults(known: SystemReports, results: readonly SieveResult[]): st
   });
 }
 
-function learnIncidents(known: SystemReports, incidents: readonly Incident[]): string[] {
-  const now = groupBy(incidents, ({ uuid }) => uuid);
-  const before = known.incidents;
-  known.incidents = now;
+interface Current {
+  incidents: readonly Incident[];
+  full: readonly string[];
+}
+
+async function currently(directory: Directory): Promise<Current> {
+  const [incidents, full] = await Promise.all([directory.incidents(), directory.fullMailboxes()]);
+  return { incidents, full };
+}
+
+function learnState(known: SystemReports, { incidents, full }: Current): string[] {
+  const before = { incidents: known.incidents, full: known.full };
+  known.incidents = groupBy(incidents, ({ uuid }) => uuid);
+  known.full = new Set(full);
   const told = (of: readonly Incident[] = []) => of.map(({ kind, detail, until }) => ({ kind, detail, until }));
-  return [...new Set([...before.keys(), ...now.keys()])].filter(
-    (uuid) => !isDeepStrictEqual(told(before.get(uuid)), told(now.get(uuid))),
+  const changed = [...new Set([...before.incidents.keys(), ...known.incidents.keys()])].filter(
+    (uuid) => !isDeepStrictEqual(told(before.incidents.get(uuid)), told(known.incidents.get(uuid))),
   );
+  const turned = [...new Set([...before.full, ...full])].filter(
+    (uuid) => before.full.has(uuid) !== known.full.has(uuid),
+  );
+  return [...changed, ...turned];
 }

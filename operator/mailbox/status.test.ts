@@ -9,6 +9,7 @@ const fine: MailboxObservation = {
   lagging: [],
   password: 'set',
   appProblems: [],
+  full: false,
   incidents: [],
   address: 'ann@example.org',
 };
@@ -86,12 +87,13 @@ describe('mailboxStatus', () => {
         reason: 'MemberNotFound',
         message: 'x',
       }),
+      full: fc.boolean(),
       incidents: fc.constantFrom([], [incident]),
     });
     fc.assert(
       fc.property(observation, (fields) => {
         const [ready, ...others] = mailboxStatus({ ...fine, ...fields }).conditions;
-        const bad = others.find(({ type, status }) => type !== 'Sending' && status !== 'True');
+        const bad = others.find(({ type, status }) => !['Sending', 'Receiving'].includes(type) && status !== 'True');
         expect(ready?.status).toBe(bad?.status ?? 'True');
         if (bad) expect(ready?.reason).toBe(bad.reason);
       }),
@@ -125,6 +127,12 @@ describe('mailboxStatus', () => {
       reason: 'Reported',
     });
     expect(of('Sending', {})).toBeUndefined();
+  });
+
+  it('tells of a mailbox that is full', () => {
+    expect(of('Receiving', { full: true, quota: '1Gi' })).toMatchObject({ status: 'False', reason: 'Full' });
+    expect(mailboxStatus({ ...fine, full: true, quota: '1Gi' }).detail).toBe('Active, full, shard a, quota 1Gi');
+    expect(of('Receiving', {})).toBeUndefined();
   });
 
   it('shows the state, whatever else is wrong', () => {

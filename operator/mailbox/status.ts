@@ -16,7 +16,7 @@ export interface PasswordProblem {
 export type ScriptState = 'pending' | { error: string | null };
 
 /** Conditions that are there only when there is something to say. */
-export const OCCASIONAL: ReadonlySet<string> = new Set(['SieveReady', 'MembersReady', 'Sending']);
+export const OCCASIONAL: ReadonlySet<string> = new Set(['SieveReady', 'MembersReady', 'Receiving', 'Sending']);
 
 /** What happened to one Mailbox in one reconciliation. */
 export interface MailboxObservation {
@@ -36,6 +36,8 @@ export interface MailboxObservation {
   sieve?: ScriptState | undefined;
   /** Of a shared mailbox. */
   members?: Verdict | undefined;
+  /** Whether its store has found it full. */
+  full: boolean;
   /** What it did that is not over yet. */
   incidents: readonly Incident[];
   /** Deleted mailboxes of this address whose mail could be had back. */
@@ -57,8 +59,8 @@ export function mailboxStatus(observation: MailboxObservation): { conditions: Ve
     bad === undefined
       ? { type: 'Ready', status: 'True', reason: 'Provisioned', message: readyMessage(observation) }
       : { ...bad, type: 'Ready' };
-  // What its owner does is no fault of what the object asks for: Sending doesn't count for Ready.
-  const conditions = [ready, ...parts, ...sendingVerdict(observation.incidents)];
+  // What its owner does is no fault of what the object asks for: these don't count for Ready.
+  const conditions = [ready, ...parts, ...receivingVerdict(observation), ...sendingVerdict(observation.incidents)];
   return { conditions, detail: detailOf(observation, bad) };
 }
 
@@ -146,6 +148,12 @@ function sieveVerdict(sieve: ScriptState | undefined): Verdict[] {
   return [{ type, status: 'False', reason: 'CompileError', message }];
 }
 
+function receivingVerdict({ full, quota }: MailboxObservation): Verdict[] {
+  if (!full) return [];
+  const message = `The mailbox is full${quota === undefined ? '' : ` (quota ${quota})`}: mail for it is refused with 552 until something is deleted or spec.quota is raised.`;
+  return [{ type: 'Receiving', status: 'False', reason: 'Full', message }];
+}
+
 function sendingVerdict(incidents: readonly Incident[]): Verdict[] {
   const type = 'Sending';
   const said = incidents.map(({ kind, detail }) => `${kind}: ${detail}`).join(' ');
@@ -168,11 +176,11 @@ function readyMessage({ adoptable, address, state }: MailboxObservation): string
   return `${arrives} This mailbox is new: mail of a deleted one with the address ${address} is kept and can be had back by deleting this Mailbox and creating it with spec.adopt: ${adoptable[0]}.`;
 }
 
-function detailOf({ outcome, quota, state, incidents }: MailboxObservation, bad: Verdict | undefined): string {
+function detailOf({ outcome, quota, state, full, incidents }: MailboxObservation, bad: Verdict | undefined): string {
   const active = state === undefined || (state.state === 'Active' && state.ended === undefined);
   const what = active ? 'Active' : stateDetail(state);
   if (bad !== undefined) return `${active ? '' : `${what}; `}${bad.reason}: ${bad.message}`.slice(0, 200);
   const end = throttledUntil(incidents);
   const place = outcome?.shard === undefined ? '' : `, shard ${outcome.shard}`;
-  return `${what}${end === undefined ? '' : `, may not send until ${minute(end)}`}${place}${quota === undefined ? '' : `, quota ${quota}`}`;
+  return `${what}${full ? ', full' : ''}${end === undefined ? '' : `, may not send until ${minute(end)}`}${place}${quota === undefined ? '' : `, quota ${quota}`}`;
 }
