@@ -46,7 +46,8 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       response.destroy();
     });
   });
-  server.keepAliveTimeout = 60_000;
+  // Longer than callers keep an idle connection: none is closed under a request.
+  server.keepAliveTimeout = 120_000;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, resolve);
@@ -55,7 +56,12 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        // Connections that are answering now are idle, and can be closed, a moment later.
+        const timer = setInterval(() => server.closeIdleConnections(), 20);
+        server.close(() => {
+          clearInterval(timer);
+          resolve();
+        });
         server.closeIdleConnections();
       }),
   };

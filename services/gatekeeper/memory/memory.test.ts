@@ -177,3 +177,29 @@ it('without Redis each pod counts for itself, and asks it again later', async ()
   client.disconnect();
   await own.stop();
 });
+
+it('a Redis that was restarted, and has forgotten its scripts, is asked again', async () => {
+  let own = await startRedis();
+  const client = new Redis({
+    host: '127.0.0.1',
+    port: own.port,
+    commandTimeout: 500,
+    maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    retryStrategy: () => 50,
+  });
+  client.on('error', () => undefined);
+  await new Promise((resolve) => client.once('ready', resolve));
+  const store = redisStore(client);
+  expect(await store.reserve([hour('x', 1)], START, true)).toMatchObject({ totals: [1] });
+  const ready = new Promise((resolve) => client.once('close', () => client.once('ready', resolve)));
+  await own.stop();
+  own = await startRedis(own.port);
+  await ready;
+  expect(await store.reserve([hour('x', 1)], START, true)).toMatchObject({ totals: [1] });
+  const [a, b] = await Promise.all([store.reserve([hour('x', 1)], START, true), store.get(['none'])]);
+  expect([a, b]).toEqual([{ ok: true, totals: [2] }, [null]]);
+  client.disconnect();
+  await own.stop();
+});
