@@ -4,7 +4,7 @@ import { forwardHash, listInPages } from './inventory.js';
 import { names } from './projection.js';
 import type { CourierTarget, ForwardInventory, ForwardOutcome, ForwardRow, RequireRow, Written } from './rows.js';
 
-/** See `Directory.projectForwards`; what it does is in migrations/0008_people_projection.sql. */
+/** See `Directory.projectForwards`; what it does is in migrations/0011_forward_projection.sql. */
 export async function projectForwards(
   database: Database,
   batch: readonly ForwardRow[],

@@ -14,7 +14,7 @@ import type {
 
 const DEFAULT_GRACE_SECONDS = 60;
 
-/** See `Directory.projectMailboxes`; what it does is in migrations/0004 and 0008. */
+/** See `Directory.projectMailboxes`; what it does is in migrations/0010_mailbox_projection.sql. */
 export async function projectMailboxes(
   database: Database,
   batch: readonly MailboxRow[],
