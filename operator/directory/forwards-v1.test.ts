@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { forward, mailbox, setHeartbeatAge, startDirectory, type TestDirectory } from './testing/directory.js';
 import type { TestPostgres } from './testing/postgres.js';
 
@@ -37,8 +37,9 @@ beforeAll(async () => {
   await test.directory.projectMailboxes([alice, mailbox('bob')]);
   const { value } = await test.directory.projectForwards([plain, inside, copy, bots, main, onAlias, catchAll, lost]);
   expect(value.map(({ result }) => result)).toEqual(Array(8).fill('written'));
-  await setHeartbeatAge(test.server, 0);
 });
+
+beforeEach(() => setHeartbeatAge(test.server, 0));
 
 afterAll(async () => {
   await test?.stop();
@@ -387,8 +388,6 @@ describe('SRS', () => {
 });
 
 describe('on a replica that lags', () => {
-  afterEach(async () => setHeartbeatAge(test.server, 0));
-
   it('says yes, never no', async () => {
     const made = (await ask('srs_sender', 'bob@outside.test')) ?? '';
     await setHeartbeatAge(test.server, 30);

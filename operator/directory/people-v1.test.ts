@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { contentHash, sieveHash } from './inventory.js';
 import type { MailboxInventory, MailboxRow } from './rows.js';
 import { mailbox, setHeartbeatAge, startDirectory, type TestDirectory } from './testing/directory.js';
@@ -375,8 +375,6 @@ describe('shared mailboxes', () => {
 });
 
 describe('revocations', () => {
-  afterEach(async () => setHeartbeatAge(test.server, 0));
-
   /** Who has been revoked by `change`. */
   async function revokedBy(change: () => Promise<unknown>): Promise<string[]> {
     await test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
