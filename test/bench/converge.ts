@@ -1,8 +1,7 @@
-/** Mailboxes that exist when the operator starts → all Ready; reference: as many bare status writes. */
+/** Objects that exist when the operator starts → all Ready; reference: as many bare status writes. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Mailbox } from '../../crds/mailbox.js';
-import type { KubeObject } from '../../operator/runtime/object.js';
-import { mailboxType } from '../../operator/types.js';
+import { type KubeObject, keyOf, type ResourceType } from '../../operator/runtime/object.js';
+import { forwardRuleType, mailboxType } from '../../operator/types.js';
 import { apply, kube } from '../e2e/lib/kube.js';
 import {
   leadingSince,
@@ -17,7 +16,16 @@ import {
 } from './operator-process.js';
 import { type BenchOptions, type BenchResult, mean } from './result.js';
 import { CONCURRENCY, writeStatuses } from './status-writer.js';
-import { deleteMailboxes, ensureBenchSystem, inParallel, mailbox, namespace, sharedSecret } from './system.js';
+import {
+  deleteAll,
+  domain,
+  ensureBenchSystem,
+  forwardRule,
+  inParallel,
+  mailbox,
+  namespace,
+  sharedSecret,
+} from './system.js';
 
 const POLL_MS = 100;
 const LIMIT_MS = 600_000;
@@ -25,29 +33,55 @@ const LIMIT_MS = 600_000;
 const QUIET_MS = 15_000;
 const MEMORY_BOUND_MIB = 300;
 
-type Live = Mailbox & KubeObject;
+interface Live extends KubeObject {
+  status?: { observedGeneration?: number; conditions?: { type: string; status: string }[] };
+}
 
-export async function converge({ n, log }: BenchOptions): Promise<BenchResult> {
+/** Objects of one kind. */
+interface Group {
+  type: ResourceType;
+  count: number;
+  make: (name: string) => KubeObject;
+}
+
+/** n Mailboxes. */
+export async function converge(options: BenchOptions): Promise<BenchResult> {
+  return run('converge', options, [
+    { type: mailboxType, count: options.n, make: (name) => mailbox(namespace, name, sharedSecret) },
+  ]);
+}
+
+/** n Mailboxes with an alias each, and a fifth as many ForwardRules. */
+export async function convergeAddresses(options: BenchOptions): Promise<BenchResult> {
+  const alias = (name: string) => ({ aliases: [`alias-${name}@${domain}`] });
+  return run('converge-addresses', options, [
+    { type: mailboxType, count: options.n, make: (name) => mailbox(namespace, name, sharedSecret, alias(name)) },
+    { type: forwardRuleType, count: Math.ceil(options.n / 5), make: (name) => forwardRule(namespace, name) },
+  ]);
+}
+
+async function run(name: string, { log }: BenchOptions, groups: readonly Group[]): Promise<BenchResult> {
   await ensureBenchSystem(log);
-  const template = await sampleStatus();
+  const templates = await sampleStatuses(groups);
   await stopOperator();
   try {
-    const before = await timeReference(n, template, log);
-    await createMailboxes(n, log);
-    const ours = await timeOperator(n, log);
-    const restart = await timeRestart(n, log);
+    const before = await timeReference(groups, templates, log);
+    await createAll(groups, log);
+    const ours = await timeOperator(groups, log);
+    const restart = await timeRestart(groups, log);
     await stopOperator();
-    await deleteMailboxes(namespace);
-    const after = await timeReference(n, template, log);
-    return resultOf(n, ours, restart, [before, after]);
+    await removeAll(groups);
+    const after = await timeReference(groups, templates, log);
+    return resultOf(name, groups, ours, restart, [before, after]);
   } finally {
     await startOperator();
-    await deleteMailboxes(namespace);
+    await removeAll(groups);
   }
 }
 
 function resultOf(
-  n: number,
+  name: string,
+  groups: readonly Group[],
   ours: Awaited<ReturnType<typeof timeOperator>>,
   restart: Awaited<ReturnType<typeof timeRestart>>,
   references: Awaited<ReturnType<typeof writeStatuses>>[],
@@ -55,7 +89,7 @@ function resultOf(
   const reference = mean(references.map(({ seconds }) => seconds));
   const peak = Math.max(ours.peakMemoryMiB, restart.peakMemoryMiB);
   return {
-    name: 'converge',
+    name,
     value: ours.seconds,
     unit: 's',
     reference,
@@ -65,28 +99,35 @@ function resultOf(
         met: ours.seconds <= 1.3 * reference,
       },
       { what: `peak memory ≤ ${MEMORY_BOUND_MIB} MiB (${peak.toFixed(0)})`, met: peak <= MEMORY_BOUND_MIB },
-      { what: 'one status write per Mailbox', met: ours.writes['replaceStatus mailboxes'] === n },
+      {
+        what: 'one status write per object',
+        met: groups.every(({ type, count }) => ours.writes[`replaceStatus ${type.plural}`] === count),
+      },
       { what: 'a restart writes nothing', met: Object.keys(restart.writes).length === 0 },
     ],
     details: { operator: ours, restart, references },
   };
 }
 
-/** The status of a Mailbox that the running operator has made Ready: what a status write looks like. */
-async function sampleStatus(): Promise<object> {
-  const name = 'sample';
-  await apply(mailbox(namespace, name, sharedSecret));
-  const ready = await pollReady(name);
-  await deleteMailboxes(namespace);
-  return ready.status ?? {};
+/** Per kind, the status of one that the running operator has made Ready: what a status write looks like. */
+async function sampleStatuses(groups: readonly Group[]): Promise<object[]> {
+  const samples = await Promise.all(
+    groups.map(async ({ type, make }, i) => {
+      const name = `sample-${i}`;
+      await apply(make(name));
+      return (await pollReady(type, name)).status ?? {};
+    }),
+  );
+  await removeAll(groups);
+  return samples;
 }
 
-async function pollReady(name: string): Promise<Live> {
+async function pollReady(type: ResourceType, name: string): Promise<Live> {
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(200)) {
-    const object = await kube().get<Live>(mailboxType, { namespace, name });
+    const object = await kube().get<Live>(type, { namespace, name });
     if (isReady(object)) return object;
   }
-  throw new Error(`Mailbox ${namespace}/${name} was not Ready within 60 s`);
+  throw new Error(`${type.kind} ${namespace}/${name} was not Ready within 60 s`);
 }
 
 function isReady({ metadata, status }: Live): boolean {
@@ -94,34 +135,52 @@ function isReady({ metadata, status }: Live): boolean {
   return ready?.status === 'True' && status?.observedGeneration === metadata.generation;
 }
 
-const nameOf = (i: number): string => `c${String(i).padStart(6, '0')}`;
+/** Names are unique over kinds: the addresses are made of them. */
+const namesOf = ({ type, count }: Group): string[] =>
+  Array.from({ length: count }, (_, i) => `${type.plural.charAt(0)}${String(i).padStart(6, '0')}`);
 
-async function createMailboxes(n: number, log: BenchOptions['log']): Promise<string[]> {
-  log(`creating ${n} Mailboxes`);
-  const names = Array.from({ length: n }, (_, i) => nameOf(i));
-  await inParallel(names, CONCURRENCY, (name) =>
-    kube().create(mailboxType, mailbox(namespace, name, sharedSecret), { fieldManager: 'bench' }),
-  );
+const totalOf = (groups: readonly Group[]): number => groups.reduce((n, { count }) => n + count, 0);
+
+async function createAll(groups: readonly Group[], log: BenchOptions['log']): Promise<void> {
+  for (const { type, make, ...group } of groups) {
+    log(`creating ${group.count} ${type.plural}`);
+    await inParallel(namesOf({ type, make, ...group }), CONCURRENCY, (name) =>
+      kube().create(type, make(name), { fieldManager: 'bench' }),
+    );
+  }
   await sleep(3_000);
-  return names;
 }
 
-async function timeReference(n: number, template: object, log: BenchOptions['log']) {
-  const names = await createMailboxes(n, log);
-  log(`reference: ${n} status writes`);
-  const result = await writeStatuses(namespace, names, (name) => ({ ...template, address: `${name}@bench.example` }));
+async function removeAll(groups: readonly Group[]): Promise<void> {
+  for (const { type } of groups) await deleteAll(type, namespace);
+}
+
+async function timeReference(groups: readonly Group[], templates: readonly object[], log: BenchOptions['log']) {
+  await createAll(groups, log);
+  log(`reference: ${totalOf(groups)} status writes`);
+  const result = await writeStatuses(
+    namespace,
+    groups.flatMap((group, i) =>
+      namesOf(group).map((name) => ({
+        plural: group.type.plural,
+        name,
+        status: { ...templates[i], address: `${name}@${domain}` },
+      })),
+    ),
+  );
   log(`reference: ${result.seconds.toFixed(1)} s; deleting`);
-  await deleteMailboxes(namespace);
+  await removeAll(groups);
   return result;
 }
 
-async function timeOperator(n: number, log: BenchOptions['log']) {
+async function timeOperator(groups: readonly Group[], log: BenchOptions['log']) {
   log('starting the operator');
   const operator = await startOperator();
-  const { finished, samples } = await waitForWrites(operator, n);
+  const { finished, samples } = await waitForWrites(operator, groups);
   const started = await leadingSince(operator);
-  const unready = await countUnready();
-  if (unready > 0) throw new Error(`${unready} of ${n} Mailboxes are not Ready after as many status writes`);
+  const unready = await findUnready(groups);
+  if (unready.length > 0)
+    throw new Error(`${unready.length} objects are not Ready after as many status writes as there are: ${unready[0]}`);
   const seconds = (finished - started) / 1_000;
   log(`all Ready in ${seconds.toFixed(1)} s`);
   return {
@@ -133,35 +192,37 @@ async function timeOperator(n: number, log: BenchOptions['log']) {
   };
 }
 
-/** Waits for the last of n status writes; the operator's own count is cheaper to ask than the API server. */
-async function waitForWrites(operator: OperatorProcess, n: number): Promise<{ finished: number; samples: Samples }> {
+/** Waits for the last status write; the operator's own count is cheaper to ask than the API server. */
+async function waitForWrites(
+  operator: OperatorProcess,
+  groups: readonly Group[],
+): Promise<{ finished: number; samples: Samples }> {
+  const isDone = (samples: Samples): boolean =>
+    groups.every(({ type, count }) => {
+      const labels = ['verb="replaceStatus"', `resource="${type.plural}"`, 'code="200"'];
+      return sum(samples, 'posthorn_api_requests_total', ...labels) >= count;
+    });
   for (const deadline = Date.now() + LIMIT_MS; Date.now() < deadline; await sleep(POLL_MS)) {
     const samples = await readMetrics(operator);
-    const done = sum(
-      samples,
-      'posthorn_api_requests_total',
-      'verb="replaceStatus"',
-      'resource="mailboxes"',
-      'code="200"',
-    );
-    if (done >= n && sum(samples, 'posthorn_queue_depth', 'queue="mailbox"') === 0)
-      return { finished: Date.now(), samples };
+    const queued = groups.map(({ type }) => sum(samples, 'posthorn_queue_depth', `queue="${type.kind.toLowerCase()}"`));
+    if (isDone(samples) && queued.every((depth) => depth === 0)) return { finished: Date.now(), samples };
   }
-  throw new Error(
-    `not all of ${n} Mailboxes had a status within ${LIMIT_MS / 1_000} s; ${await countUnready()} are not Ready`,
-  );
+  const unready = await findUnready(groups);
+  throw new Error(`not all had a status within ${LIMIT_MS / 1_000} s; ${unready.length} are not Ready: ${unready[0]}`);
 }
 
-async function countUnready(): Promise<number> {
-  let unready = 0;
-  for await (const { items } of kube().pages<Live>(mailboxType, { namespace })) {
-    unready += items.filter((object) => !isReady(object)).length;
+async function findUnready(groups: readonly Group[]): Promise<string[]> {
+  const unready: string[] = [];
+  for (const { type } of groups) {
+    for await (const { items } of kube().pages<Live>(type, { namespace })) {
+      unready.push(...items.filter((object) => !isReady(object)).map((object) => `${type.kind} ${keyOf(object)}`));
+    }
   }
   return unready;
 }
 
 /** A new process with nothing to change: looks at everything, writes nothing. */
-async function timeRestart(n: number, log: BenchOptions['log']) {
+async function timeRestart(groups: readonly Group[], log: BenchOptions['log']) {
   log('restarting the operator');
   await stopOperator();
   const operator = await startOperator();
@@ -170,8 +231,8 @@ async function timeRestart(n: number, log: BenchOptions['log']) {
   for (const deadline = Date.now() + LIMIT_MS; Date.now() - idleSince < QUIET_MS; await sleep(1_000)) {
     if (Date.now() > deadline) throw new Error('the restarted operator was not idle in time');
     const samples = await readMetrics(operator);
-    const now = sum(samples, 'posthorn_reconciles_total', 'controller="mailbox"', 'result="success"');
-    const busy = now < n || now !== looked || sum(samples, 'posthorn_queue_depth') > 0;
+    const now = sum(samples, 'posthorn_reconciles_total', 'result="success"');
+    const busy = now < totalOf(groups) || now !== looked || sum(samples, 'posthorn_queue_depth') > 0;
     looked = now;
     if (busy) idleSince = Number.POSITIVE_INFINITY;
     else idleSince = Math.min(idleSince, Date.now());

@@ -5,7 +5,7 @@
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { applyLatency } from './apply-latency.js';
-import { converge } from './converge.js';
+import { converge, convergeAddresses } from './converge.js';
 import { lookup } from './lookup.js';
 import { mailThroughput } from './mail-throughput.js';
 import { type BenchOptions, type BenchResult, resultLine } from './result.js';
@@ -21,6 +21,7 @@ interface Bench {
 const BENCHES: Record<string, Bench> = {
   'apply-latency': { n: 200, run: applyLatency },
   converge: { n: 10_000, run: converge },
+  'converge-addresses': { n: 10_000, run: convergeAddresses },
   lookup: { n: 20_000, run: lookup, alone: true },
   'mail-throughput': { n: 2_000, run: mailThroughput },
 };

@@ -6,22 +6,28 @@ import { inParallel } from './system.js';
 /** As many as the operator has in flight. */
 export const CONCURRENCY = 32;
 
+export interface StatusWrite {
+  /** Plural of the kind. */
+  plural: string;
+  name: string;
+  status: object;
+}
+
 /**
- * Gives each Mailbox this status by a merge patch, all over kept-alive connections.
+ * Gives each object its status by a merge patch, all over kept-alive connections.
  *
  * @returns seconds of wall time, and of CPU in this process
  */
 export async function writeStatuses(
   namespace: string,
-  names: readonly string[],
-  status: (name: string) => object,
+  writes: readonly StatusWrite[],
 ): Promise<{ seconds: number; cpuSeconds: number }> {
   const connection = loadConnection();
   const agent = new https.Agent({ keepAlive: true, maxSockets: CONCURRENCY, ...tlsOf(connection.tls()) });
   const headers = { ...(await connection.headers()), 'content-type': 'application/merge-patch+json' };
-  const patch = (name: string): Promise<void> => {
-    const body = JSON.stringify({ status: status(name) });
-    const path = `/apis/posthorn.dev/v1alpha1/namespaces/${namespace}/mailboxes/${name}/status?fieldManager=bench`;
+  const patch = ({ plural, name, status }: StatusWrite): Promise<void> => {
+    const body = JSON.stringify({ status });
+    const path = `/apis/posthorn.dev/v1alpha1/namespaces/${namespace}/${plural}/${name}/status?fieldManager=bench`;
     return new Promise((resolve, reject) => {
       const request = https.request(
         new URL(path, connection.server),
@@ -39,7 +45,7 @@ export async function writeStatuses(
   };
   const started = performance.now();
   const cpu = process.cpuUsage();
-  await inParallel(names, CONCURRENCY, patch);
+  await inParallel(writes, CONCURRENCY, patch);
   const { user, system } = process.cpuUsage(cpu);
   agent.destroy();
   return { seconds: (performance.now() - started) / 1_000, cpuSeconds: (user + system) / 1e6 };

@@ -1,8 +1,8 @@
 /** The mail system that benchmarks run against: of its own namespace, on the cluster of the end-to-end tests. */
 import { createHash } from 'node:crypto';
 import { names } from '../../cdk8s/names.js';
-import { builtin, type KubeObject } from '../../operator/runtime/object.js';
-import { mailboxType, mailDomainType, mailSystemType } from '../../operator/types.js';
+import { builtin, type KubeObject, type ResourceType } from '../../operator/runtime/object.js';
+import { mailDomainType, mailSystemType } from '../../operator/types.js';
 import { installOperator } from '../e2e/lib/environment.js';
 import { apply, kube, kubectlOk, type WithConditions, waitFor, waitForCondition } from '../e2e/lib/kube.js';
 import { ensureOutside, type Outside, setRecords } from '../e2e/lib/outside.js';
@@ -90,12 +90,21 @@ export function passwordSecret(inNamespace: string, name: string, value: string)
   } as KubeObject;
 }
 
-export function mailbox(inNamespace: string, name: string, secret: string): KubeObject {
+export function mailbox(inNamespace: string, name: string, secret: string, more: object = {}): KubeObject {
   return {
     apiVersion: 'posthorn.dev/v1alpha1',
     kind: 'Mailbox',
     metadata: { name, namespace: inNamespace },
-    spec: { address: `${name}@${domain}`, passwordSecretRef: { name: secret }, deletionPolicy: 'Delete' },
+    spec: { address: `${name}@${domain}`, passwordSecretRef: { name: secret }, deletionPolicy: 'Delete', ...more },
+  } as KubeObject;
+}
+
+export function forwardRule(inNamespace: string, name: string): KubeObject {
+  return {
+    apiVersion: 'posthorn.dev/v1alpha1',
+    kind: 'ForwardRule',
+    metadata: { name, namespace: inNamespace },
+    spec: { address: `${name}@${domain}`, to: [`${name}@elsewhere.example`] },
   } as KubeObject;
 }
 
@@ -112,17 +121,17 @@ export async function inParallel<T>(
   await Promise.all(Array.from({ length: concurrency }, worker));
 }
 
-/** Deletes every Mailbox of a namespace and waits until they are gone. */
-export async function deleteMailboxes(inNamespace: string): Promise<void> {
-  const path = `/apis/posthorn.dev/v1alpha1/namespaces/${inNamespace}/mailboxes`;
+/** Deletes every object of a type in a namespace and waits until they are gone. */
+export async function deleteAll(type: ResourceType, inNamespace: string): Promise<void> {
+  const path = `/apis/${type.group}/${type.version}/namespaces/${inNamespace}/${type.plural}`;
   await waitFor(
-    `the Mailboxes of ${inNamespace} to be gone`,
+    `the ${type.plural} of ${inNamespace} to be gone`,
     async () => {
       // The API server cuts a long deletion off after a minute: go on until nothing is left.
       await kube()
         .request('DELETE', path, { timeoutMs: 90_000 })
         .catch(() => undefined);
-      const { items } = await kube().list(mailboxType, { namespace: inNamespace });
+      const { items } = await kube().list(type, { namespace: inNamespace });
       return items.length === 0 ? true : undefined;
     },
     600_000,

@@ -1,88 +1,93 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { builtin } from '../../operator/runtime/object.js';
-import { forwardRuleType, mailboxType } from '../../operator/types.js';
+import { forwardRuleType, mailboxType, mailDomainType } from '../../operator/types.js';
 import { FORGERIES } from '../../services/gatekeeper/testing/forgeries.js';
-import { domain, forwardRule, hostname, login, mailboxObjects, namespace } from './lib/environment.js';
+import { domain, forwardRule, hostname, login, mailboxObjects, namespace, password } from './lib/environment.js';
 import { apply, kube, remove, waitFor, waitForCondition } from './lib/kube.js';
 import { decode, received, waitForReceived } from './lib/outside.js';
 import { type Dialogue, dialogue, refusal, send } from './lib/smtp.js';
 
 const environment = inject('environment');
-const { submission, submissions, outside, ca } = environment;
+const { submission, outside, ca } = environment;
 const trusted = { ca, serverName: hostname };
 const suffix = randomUUID().slice(0, 6);
 const local = (label: string) => `${label}-${suffix}`;
 const ours = (label: string) => `${local(label)}@${domain}`;
 const recipient = (label: string) => `${label}-${randomUUID().slice(0, 8)}@outside.example`;
 
+/** As the table of forgeries has it: alice is logged in, the victim is somebody else here. */
+const TABLE_DOMAINS = ['example.org', 'example.net'];
+const alice = { user: 'alice@example.org', pass: password('alice') };
+
 beforeAll(async () => {
+  for (const name of TABLE_DOMAINS) {
+    await apply({ apiVersion: 'posthorn.dev/v1alpha1', kind: 'MailDomain', metadata: { name, namespace } });
+  }
   await apply(
+    ...mailboxObjects('alice', { address: alice.user, aliases: ['director@example.org'], sending: { hour: 100_000 } }),
+    ...mailboxObjects('victim', { address: 'victim@example.org' }),
     ...mailboxObjects(local('alice'), { aliases: [ours('director')] }),
     ...mailboxObjects(local('hasty'), { sending: { hour: 3 } }),
     forwardRule(local('gmail'), { to: ['alice@outside.example'], sendAs: { mailbox: local('alice') } }),
   );
-  for (const label of ['alice', 'hasty']) await waitForCondition(mailboxType, { namespace, name: local(label) }, {});
+  for (const name of ['alice', 'victim', local('alice'), local('hasty')]) {
+    await waitForCondition(mailboxType, { namespace, name }, {});
+  }
   await waitForCondition(forwardRuleType, { namespace, name: local('gmail') }, {});
 });
 
 afterAll(async () => {
   await remove(forwardRuleType, { namespace, name: local('gmail') });
-  for (const label of ['alice', 'hasty']) {
-    await remove(mailboxType, { namespace, name: local(label) });
-    await kube().delete(builtin.secret, { namespace, name: `${local(label)}-password` });
+  for (const name of ['alice', 'victim', local('alice'), local('hasty')]) {
+    await remove(mailboxType, { namespace, name });
+    await kube().delete(builtin.secret, { namespace, name: `${name}-password` });
   }
+  for (const name of TABLE_DOMAINS) await remove(mailDomainType, { namespace, name });
 });
 
-async function logIn(label: string): Promise<Dialogue> {
+async function logIn({ user, pass }: { user: string; pass: string }): Promise<Dialogue> {
   const session = await dialogue(submission);
   await session.command('EHLO client.example');
   await session.startTls();
   await session.command('EHLO client.example');
-  const { user, pass } = login(local(label));
   const reply = await session.command(`AUTH PLAIN ${Buffer.from(`\0${user}\0${pass}`).toString('base64')}`);
   if (!reply.startsWith('235')) throw new Error(`log-in: ${reply}`);
   return session;
 }
 
-/** The table speaks of example.org; here alice is our alice, and the victim is orpheus. */
-function translated(raw: string): string {
-  const words: [RegExp, string][] = [
-    [/alice\+list@example\.org/g, `${local('alice')}+list@${domain}`],
-    [/alice@example\.org/g, ours('alice')],
-    [/director@example\.org/g, ours('director')],
-    [/victim@example\.org/g, `orpheus@${domain}`],
-    [/example\.(org|net)/g, domain],
-  ];
-  const plain = (text: string) => words.reduce((done, [from, to]) => done.replace(from, to), text);
-  return plain(raw).replace(/=\?utf-8\?B\?([^?]*)\?=/g, (_, text: string) => {
-    const inner = plain(Buffer.from(text, 'base64').toString('utf8'));
-    return `=?utf-8?B?${Buffer.from(inner).toString('base64')}?=`;
-  });
-}
-
 /**
- * Kinds that Postfix may change before anybody judges them: it adds a missing From, ends the header at what is no field, and
- * makes an envelope line a header of no meaning. Then the message may go, if nothing of the forgery is left.
+ * Kinds that Postfix takes the sting out of before anybody judges them: it adds a missing From, ends the header at what is no
+ * field, makes an envelope line a field of no meaning, a bare CR a space, and removes a dot at the end of a domain. Then the
+ * message may go, if nothing of the forgery is left.
  */
-const CHANGED = new Set(['no-from', 'nul', 'empty-line', 'not-a-field', 'too-long']);
+const DEFUSED = new Set([
+  'no-from',
+  'nul',
+  'empty-line',
+  'not-a-field',
+  'space-before-colon',
+  'fold-first',
+  'bare-cr',
+  'domain',
+  'too-long',
+]);
 
 describe('what nobody may write in the header, on 587', () => {
   it.each(Object.entries(FORGERIES))('[R15] %s', async (_name, [raw, kind]) => {
-    const session = await logIn('alice');
+    const session = await logIn(alice);
     const to = recipient('forged');
-    await session.command(`MAIL FROM:<${ours('alice')}>`);
+    await session.command(`MAIL FROM:<${alice.user}>`);
     expect(await session.command(`RCPT TO:<${to}>`)).toMatch(/^250/);
     await session.command('DATA');
-    const reply = await session.command(
-      `${translated(raw)}Date: ${new Date().toUTCString()}\r\nMessage-ID: <${randomUUID()}@${domain}>\r\n\r\nbody\r\n.`,
-    );
+    const more = `Date: ${new Date().toUTCString()}\r\nMessage-ID: <${randomUUID()}@example.org>\r\n\r\nbody\r\n.`;
+    const reply = await session.command(`${raw}${more}`);
     session.close();
-    if (reply.startsWith('250') && CHANGED.has(kind)) {
+    if (reply.startsWith('250') && DEFUSED.has(kind)) {
       const header = decode(await waitForReceived(outside, to)).split('\r\n\r\n')[0] ?? '';
-      expect(header.match(/^from:.*$/gim)).toHaveLength(1);
-      expect(header).toContain(ours('alice'));
-      expect(header).not.toMatch(/^(from|sender|resent-from):.*orpheus/im);
+      const authors = header.match(/^(from|sender|resent-from|resent-sender)\s*:.*$/gim) ?? [];
+      expect(authors).toHaveLength(1);
+      expect(authors[0]).toMatch(/^From: (Alice <)?alice@example\.org>?\r?$/);
       return;
     }
     expect(reply).toMatch(/^5/);
@@ -132,16 +137,15 @@ describe('what people may write', () => {
 describe('how much people may write', () => {
   it('[R15] is limited for each, with a reply that says when to try again', async () => {
     const replies: string[] = [];
-    const session = await dialogue(submissions, { tls: true });
-    await session.command('EHLO client.example');
-    const { user, pass } = login(local('hasty'));
-    await session.command(`AUTH PLAIN ${Buffer.from(`\0${user}\0${pass}`).toString('base64')}`);
+    const { user } = login(local('hasty'));
+    const session = await logIn(login(local('hasty')));
     for (let i = 0; i < 5; i += 1) {
       await session.command(`MAIL FROM:<${user}>`);
-      await session.command(`RCPT TO:<${recipient('rate')}>`);
-      const data = await session.command('DATA');
-      const text = `From: ${user}\r\nDate: ${new Date().toUTCString()}\r\nMessage-ID: <${randomUUID()}@${domain}>\r\nSubject: x\r\n\r\nx\r\n.`;
-      replies.push(data.startsWith('354') ? await session.command(text) : data);
+      const answer = await session.command(`RCPT TO:<${recipient('rate')}>`);
+      const date = new Date().toUTCString();
+      const text = `From: ${user}\r\nDate: ${date}\r\nMessage-ID: <${randomUUID()}@${domain}>\r\nSubject: x\r\n\r\nx\r\n.`;
+      const taken = answer.startsWith('250') && (await session.command('DATA')).startsWith('354');
+      replies.push(taken ? await session.command(text) : answer);
       await session.command('RSET');
     }
     session.close();
