@@ -107,6 +107,9 @@ describe('mailboxStatus', () => {
     expect(of('SieveReady', { sieve: { error: 'line 3: oops\n' } })?.message).toMatch(
       /The compiler says: line 3: oops$/,
     );
+    expect(of('SieveReady', { sieve: { error: 'line 3: oops\n  line 4: too\n' } })?.message).toMatch(
+      /: line 3: oops; line 4: too$/,
+    );
     expect(of('SieveReady', { sieve: { error: 'x'.repeat(9_999) } })?.message.length).toBeLessThan(2_200);
     expect(of('SieveReady', { sieve: { error: null } })?.status).toBe('True');
     expect(of('SieveReady', {})).toBeUndefined();

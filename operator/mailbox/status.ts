@@ -144,8 +144,13 @@ function sieveVerdict(sieve: ScriptState | undefined): Verdict[] {
   }
   if (sieve.error === null)
     return [{ type, status: 'True', reason: 'Compiled', message: 'The declared script is in effect.' }];
-  const message = `The declared script does not compile: the one before stays in effect. The compiler says: ${sieve.error.trim().slice(0, QUOTED_LENGTH)}`;
+  const message = `The declared script does not compile: the one before stays in effect. The compiler says: ${oneLine(sieve.error).slice(0, QUOTED_LENGTH)}`;
   return [{ type, status: 'False', reason: 'CompileError', message }];
+}
+
+/** What tables and Events print as one line. */
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, '; ');
 }
 
 function receivingVerdict({ full, quota }: MailboxObservation): Verdict[] {
