@@ -10,7 +10,7 @@ import { apply, kube } from '../e2e/lib/kube.js';
 import { openDirectory } from './directory-session.js';
 import { firstLogIn, type LoginTarget, logIn, type Probing } from './imap-login.js';
 import { type BenchOptions, type BenchResult, percentile, summary } from './result.js';
-import { deleteMailboxes, ensureBenchSystem, inParallel, mailbox, namespace, passwordSecret } from './system.js';
+import { deleteAll, ensureBenchSystem, inParallel, mailbox, namespace, passwordSecret } from './system.js';
 
 const PROBING = { intervalMs: 100, most: 8, timeoutMs: 60_000 };
 /** Only when it should work. */
@@ -56,7 +56,7 @@ export async function applyLatency({ n, log }: BenchOptions): Promise<BenchResul
     await directory.removeMailboxes();
     await directory.close();
     await ready.stop();
-    await deleteMailboxes(namespace);
+    await deleteAll(mailboxType, namespace);
   }
 }
 

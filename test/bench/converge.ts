@@ -221,6 +221,10 @@ async function findUnready(groups: readonly Group[]): Promise<string[]> {
   return unready;
 }
 
+function successes(samples: Samples, { kind }: ResourceType): number {
+  return sum(samples, 'posthorn_reconciles_total', `controller="${kind.toLowerCase()}"`, 'result="success"');
+}
+
 /** A new process with nothing to change: looks at everything, writes nothing. */
 async function timeRestart(groups: readonly Group[], log: BenchOptions['log']) {
   log('restarting the operator');
@@ -231,7 +235,7 @@ async function timeRestart(groups: readonly Group[], log: BenchOptions['log']) {
   for (const deadline = Date.now() + LIMIT_MS; Date.now() - idleSince < QUIET_MS; await sleep(1_000)) {
     if (Date.now() > deadline) throw new Error('the restarted operator was not idle in time');
     const samples = await readMetrics(operator);
-    const now = sum(samples, 'posthorn_reconciles_total', 'result="success"');
+    const now = groups.reduce((n, { type }) => n + successes(samples, type), 0);
     const busy = now < totalOf(groups) || now !== looked || sum(samples, 'posthorn_queue_depth') > 0;
     looked = now;
     if (busy) idleSince = Number.POSITIVE_INFINITY;

@@ -7,16 +7,7 @@ import { followDeliveries } from './deliveries.js';
 import { startReference } from './reference/pod.js';
 import { type BenchOptions, type BenchResult, mean } from './result.js';
 import { HELO, ownAddress, sendAll } from './smtp-sender.js';
-import {
-  deleteMailboxes,
-  domain,
-  ensureBenchSystem,
-  inParallel,
-  mailbox,
-  namespace,
-  podOf,
-  sharedSecret,
-} from './system.js';
+import { deleteAll, domain, ensureBenchSystem, inParallel, mailbox, namespace, podOf, sharedSecret } from './system.js';
 
 const PEOPLE = 100;
 const CONNECTIONS = 20;
@@ -58,7 +49,7 @@ export async function mailThroughput({ n, log }: BenchOptions): Promise<BenchRes
     return resultOf(n, runs.ours ?? [], runs.reference ?? []);
   } finally {
     await reference.remove();
-    await deleteMailboxes(namespace);
+    await deleteAll(mailboxType, namespace);
   }
 }
 
