@@ -161,6 +161,18 @@ export const checks: Record<string, Check> = {
     await until('the second kick', 8, async () => !again.usable);
   },
 
+  'sessions: one among many who are revoked at once': async ({ stage }) => {
+    const carol = await imap('carol');
+    await stage.sql(`INSERT INTO posthorn.revocations (username, at)
+      SELECT CASE n WHEN 150 THEN 'carol@example.org' ELSE 'person' || n || '@example.org' END, clock_timestamp() FROM generate_series(1, 200) n`);
+    await until('the connection is gone', 3, async () => !carol.usable);
+    await sleep(7000);
+    const later = await imap('carol');
+    await sleep(3000);
+    assert.ok(later.usable);
+    later.close();
+  },
+
   'sessions: what was revoked during an outage of the directory is made up for': async ({ stage }) => {
     const carol = await imap('carol');
     stage.cutDirectory(true);

@@ -1,7 +1,16 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection } from 'node:net';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -25,6 +34,10 @@ const PREFIX = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
 const TAG = process.env.POSTHORN_IMAGE_TAG ?? 'dev';
 const BRIDGE = 'ph-dovecot';
 const STORE_SECRET = 'the-shards-secret';
+
+// What hack/images has written for machines where podman needs it.
+const podmanConf = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'posthorn/images/containers.conf');
+if (existsSync(podmanConf)) process.env.CONTAINERS_CONF ??= podmanConf;
 
 const sh = (command: string): string =>
   execFileSync('bash', ['-ceuo', 'pipefail', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
