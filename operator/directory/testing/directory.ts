@@ -1,7 +1,8 @@
 /** A migrated directory on a test server, and rows to put into it. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Directory, openDirectory } from '../directory.js';
-import type { ForwardRow, MailboxRow } from '../rows.js';
+import type { ForwardRow, MailboxInventory, MailboxRow } from '../rows.js';
 import { type PostgresOptions, startPostgres, type TestPostgres } from './postgres.js';
 
 export interface TestDirectory {
@@ -66,6 +67,40 @@ export function forward(name: string, { age = 0, ...rest }: Partial<ForwardRow> 
     createdAt: new Date(Date.UTC(2026, 0, 1) - age * 1000).toISOString(),
     ...rest,
   };
+}
+
+/** Rows of a function of directory_v1, asked by a role. */
+export function callOn(server: TestPostgres, role: string, name: string, values: unknown[]) {
+  const places = values.map((_, i) => `$${i + 1}`).join(', ');
+  return server.query(`posthorn_${role}`, `SELECT * FROM directory_v1.${name}(${places})`, values);
+}
+
+/** A time from now, RFC 3339. */
+export function inSeconds(seconds: number): string {
+  return new Date(Date.now() + seconds * 1000).toISOString();
+}
+
+/** Every mailbox of the directory. */
+export async function inventory({ directory }: TestDirectory): Promise<MailboxInventory[]> {
+  const all: MailboxInventory[] = [];
+  for await (const page of directory.listMailboxes()) all.push(...page);
+  return all;
+}
+
+/** What became of each row; why, if the database doesn't take it. */
+export async function projectInto({ directory }: TestDirectory, ...rows: MailboxRow[]): Promise<string[]> {
+  const { value } = await directory.projectMailboxes(rows);
+  return value.map(({ result, message }) => message ?? result);
+}
+
+/** Waits until the replicas have replayed everything. */
+export async function caughtUp({ directory }: TestDirectory): Promise<void> {
+  const lsn = await directory.currentLsn();
+  const deadline = Date.now() + 10_000;
+  while (!(await directory.replayedEverywhere(lsn)).ok) {
+    if (Date.now() > deadline) throw new Error('the replica has not replayed everything in 10 s');
+    await sleep(20);
+  }
 }
 
 /** Write the heartbeat as if it had last beaten so many seconds ago. */
