@@ -30,7 +30,12 @@ export const gatekeeperConfig = z.object({
     /** Tests only. */
     tls: z.boolean().default(true),
   }),
-  redis: z.object({ host: z.string(), port: z.int(), tls: z.boolean().default(false) }),
+  redis: z.object({
+    host: z.string(),
+    port: z.int(),
+    tls: z.boolean().default(false),
+    timeoutMs: z.int().default(500),
+  }),
   /** Folder of the role's Secret. */
   tls: z.string(),
   policy: address,

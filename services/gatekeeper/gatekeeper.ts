@@ -100,12 +100,15 @@ async function openParts(config: GatekeeperConfig, log: Log): Promise<Parts> {
 }
 
 /** Commands fail at once while there is no connection: the process' own memory takes over. */
-function openRedis({ redis: { host, port, tls } }: GatekeeperConfig, material: (() => TlsMaterial) | undefined): Redis {
+function openRedis(
+  { redis: { host, port, tls, timeoutMs } }: GatekeeperConfig,
+  material: (() => TlsMaterial) | undefined,
+): Redis {
   const redis = new Redis({
     host,
     port,
     connectTimeout: 2_000,
-    commandTimeout: 500,
+    commandTimeout: timeoutMs,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     enableAutoPipelining: true,

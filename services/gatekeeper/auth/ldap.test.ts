@@ -132,13 +132,13 @@ describe('closed', () => {
       rules: rules(),
       secrets: async () => ({ username: 'cn=mail,dc=example,dc=org', password: "mail's own", ca: server.ca }),
       log: silentLog,
-      timeoutMs: 300,
+      timeoutMs: 1_000,
       clock: () => now,
     });
     server.freeze();
     const started = performance.now();
     expect(await ldap('alice@example.org', 'password of alice')).toEqual({ outcome: 'unavailable' });
-    expect(performance.now() - started).toBeLessThan(1_000);
+    expect(performance.now() - started).toBeLessThan(3_000);
     server.thaw();
     expect(await ldap('alice@example.org', 'password of alice')).toEqual({ outcome: 'unavailable' });
     now += 5_001;

@@ -14,7 +14,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   server = await startRedis();
-  redis = new Redis({ host: '127.0.0.1', port: server.port, commandTimeout: 500 });
+  redis = new Redis({ host: '127.0.0.1', port: server.port, commandTimeout: 10_000 });
   redis.on('error', () => undefined);
 });
 
@@ -150,7 +150,7 @@ it('without Redis each pod counts for itself, and asks it again later', async ()
   const client = new Redis({
     host: '127.0.0.1',
     port: own.port,
-    commandTimeout: 300,
+    commandTimeout: 1_000,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     retryStrategy: () => 100,
@@ -183,7 +183,7 @@ it('a Redis that was restarted, and has forgotten its scripts, is asked again', 
   const client = new Redis({
     host: '127.0.0.1',
     port: own.port,
-    commandTimeout: 500,
+    commandTimeout: 10_000,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     enableAutoPipelining: true,

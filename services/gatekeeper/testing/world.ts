@@ -39,7 +39,8 @@ export async function startWorld(): Promise<World> {
         role,
         postmaster: 'postmaster@example.org',
         directory: { hosts: '127.0.0.1', port: directory.server.port, leader: '127.0.0.1', tls: false },
-        redis: { host: '127.0.0.1', port: redis.port },
+        // Patient: the machine that tests is busy.
+        redis: { host: '127.0.0.1', port: redis.port, timeoutMs: 2_000 },
         tls: '/nonexistent',
         policy: '127.0.0.1:0',
         http: '127.0.0.1:0',
