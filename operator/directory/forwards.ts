@@ -103,14 +103,13 @@ export function listForwards(database: Database, pageSize?: number): AsyncGenera
 
 function inventory(record: InventoryRecord): ForwardInventory {
   const object = { uid: record.key, namespace: record.object_namespace, name: record.object_name };
-  const contentHash = forwardHash({
+  const forward = {
     address: record.address ?? '',
     to: record.targets,
     couriers: record.couriers,
     keepCopy: record.keep_copy,
     sendAs: record.send_as,
     require: record.require,
-    object,
-  });
-  return { object, contentHash };
+  };
+  return { object, contentHash: forwardHash({ ...forward, object }), forward };
 }

@@ -139,6 +139,8 @@ export interface ForwardInventory {
   readonly object: ObjectRef;
   /** Equal to `forwardHash` of the ForwardRow that it was last written from. */
   readonly contentHash: string;
+  /** What it does; the address is empty when an elder object has taken it. */
+  readonly forward: Omit<ForwardRow, 'object' | 'createdAt'>;
 }
 
 /** An address that a mailbox or a forward claims and doesn't have. */
