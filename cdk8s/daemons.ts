@@ -94,7 +94,7 @@ export function gatekeeper(component: 'mx' | 'submission' | 'proxy', mounts: rea
     },
     mounts: [TLS, ...mounts],
     cpu: '20m',
-    memory: '64Mi',
+    memory: '96Mi',
     memoryLimit: '256Mi',
   };
 }
@@ -117,7 +117,7 @@ export function courier(): Daemon {
     config: { image: 'posthorn', role: 'courier' },
     mounts: [TLS],
     cpu: '20m',
-    memory: '64Mi',
+    memory: '96Mi',
     memoryLimit: '512Mi',
   };
 }

@@ -141,11 +141,13 @@ it('forwards change senders of envelopes, never headers, and one recipient at a 
 it('refuses at the command that deserves it at submission, and asks the gatekeeper three times', () => {
   const main = new Map(mainOf('submission'));
   expect(main.get('smtpd_delay_reject')).toBe('no');
-  for (const name of ['smtpd_sender_restrictions', 'smtpd_relay_restrictions']) {
-    expect(main.get(name)).toMatch(
-      /check_policy_service inet:127\.0\.0\.1:10040 \S.*permit_sasl_authenticated reject$/,
-    );
-  }
+  expect(main.get('smtpd_sender_restrictions')).toMatch(/ check_sasl_access static:logged_in reject$/);
+  expect(main.get('logged_in')).toBe(
+    'check_policy_service inet:127.0.0.1:10040 reject_authenticated_sender_login_mismatch permit_sasl_authenticated',
+  );
+  expect(main.get('smtpd_relay_restrictions')).toMatch(
+    /check_policy_service inet:127\.0\.0\.1:10040 \S.*permit_sasl_authenticated reject$/,
+  );
   expect(main.get('smtpd_end_of_data_restrictions')).toBe('check_policy_service inet:127.0.0.1:10040');
   expect(main.get('smtpd_policy_service_default_action')).toMatch(/^451 /);
 });

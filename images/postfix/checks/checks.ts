@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { forwardChecks } from './forward.js';
 import {
   type Check,
+  firstRefusal,
   GTUBE,
   internal,
   internalRcpt,
@@ -13,6 +14,7 @@ import {
   submission,
   submit,
   until,
+  untilReloaded,
   waits,
   withSubject,
 } from './play.js';
@@ -200,9 +202,11 @@ const submissionChecks: Record<string, Check> = {
       await client.send(`AUTH PLAIN ${Buffer.from('\0alice@example.org\0wrong').toString('base64')}`),
       /^535 /,
     );
-    await client.send('MAIL FROM:<alice@example.org>');
-    assert.match(await client.send('RCPT TO:<alice@example.org>'), /^554 5\.7\.1 .*Access denied/);
-    assert.match(await client.send('RCPT TO:<user@outside.test>'), /^554 5\.7\.1 /);
+    // the same answer whether there is such an address or not
+    for (const sender of ['alice@example.org', 'nobody@example.org', 'someone@outside.test']) {
+      assert.match(await client.send(`MAIL FROM:<${sender}>`), /^554 5\.7\.1 .*Access denied/, sender);
+    }
+    assert.match(await client.send('RCPT TO:<user@outside.test>'), /^503 /);
     client.close();
     const wrapped = await open(IP.submission, 465, { tls: true });
     assert.match(await wrapped.send('EHLO laptop'), /AUTH PLAIN/);
@@ -211,8 +215,7 @@ const submissionChecks: Record<string, Check> = {
   'submission: the envelope sender must be one of the login’s addresses': async () => {
     for (const from of ['bob@example.org', 'nobody@example.org', 'someone@outside.test', '']) {
       const client = await submission();
-      await client.send(`MAIL FROM:<${from}>`);
-      assert.match(await client.send('RCPT TO:<user@outside.test>'), /^553 5\.7\.1 /, `<${from}>`);
+      assert.match(await client.send(`MAIL FROM:<${from}>`), /^553 5\.7\.1 /, `<${from}>`);
       client.close();
     }
     for (const from of ['alice@example.org', 'sales@example.org', 'Alice+tag@Example.org']) {
@@ -345,8 +348,10 @@ const egressChecks: Record<string, Check> = {
   },
   'egress: a message the signer refuses goes back to its sender, nothing else does': async ({ stage, store }) => {
     await loadKeys(stage);
-    const headers = { Subject: 'two authors', From: 'alice@example.org, bob@example.org' };
-    assert.match(await submit('alice@example.org', 'user@outside.test', message(headers)), /^250/);
+    // past the filter at submission, which would have refused it while the author was on the line
+    const text = message({ Subject: 'two authors', From: 'alice@example.org, bob@example.org' }).replaceAll('\r', '');
+    const hand = `printf %s "$0" | sendmail -i -f alice@example.org user@outside.test`;
+    await stage.exec('submission', 'bash', '-c', hand, text);
     const report = await until('report', () =>
       store.deliveries.find(({ from: sender, raw }) => sender === '' && raw.includes('From header must')),
     );
@@ -377,16 +382,14 @@ const faultChecks: Record<string, Check> = {
       restore();
     }
     await stage.exec('submission', 'postsuper', '-d', 'ALL');
-    const relist = stage.unlist('submission');
+    const relist = await untilReloaded(stage, 'egress', () => stage.unlist('submission'));
     try {
-      await until('new list at egress', async () => (await stage.logs('egress')).includes('reload -- version'), 30);
       await submit('alice@example.org', 'unlisted@outside.test', message({ From: 'alice@example.org' }));
       assert.match(await waits(stage, 'submission', 'unlisted@outside.test'), /450 |Client host rejected/);
     } finally {
-      relist();
+      await untilReloaded(stage, 'egress', relist);
     }
     await stage.exec('submission', 'postsuper', '-d', 'ALL');
-    await sleep(7000);
   },
   'faults: a new certificate is taken over without a restart, a broken one is not': async ({ stage }) => {
     const serial = (): Promise<string> =>
@@ -409,10 +412,8 @@ const faultChecks: Record<string, Check> = {
       for (const to of ['<alice@example.org>', '<nobody@example.org>', '<user@outside.test>']) {
         assert.match(await rcpt(to), /^4/, to);
       }
-      const client = await submission();
-      await client.send('MAIL FROM:<alice@example.org>');
-      assert.match(await client.send('RCPT TO:<bob@example.org>'), /^4/);
-      client.close();
+      const lines = ['MAIL FROM:<alice@example.org>', 'RCPT TO:<bob@example.org>'];
+      assert.match(await firstRefusal(await submission(), lines), /^4/);
     } finally {
       stage.cutDirectory(false);
     }
@@ -430,8 +431,7 @@ const faultChecks: Record<string, Check> = {
     assert.match(await client.send('RCPT TO:<alice@example.org>'), /^250/);
     const stopped = stage.stopInBackground('mx');
     await until('stopping', async () => (await stage.logs('mx')).includes('no new connections'));
-    await sleep(2000);
-    assert.match((await open(IP.mx, 25)).greeting, /^421 /);
+    await until('421 for new clients', async () => (await open(IP.mx, 25)).greeting.startsWith('421 '), 15);
     assert.match(await client.send('DATA'), /^354/);
     assert.match(await client.send(`${message({ Subject: 'last one' })}\r\n.`), /^250/);
     await client.send('QUIT');

@@ -107,6 +107,17 @@ export async function internalRcpt(
   }
 }
 
+/** Says the lines one after another and returns the first answer that is not a success, or the last. */
+export async function firstRefusal(client: Client, lines: readonly string[]): Promise<string> {
+  let reply = '';
+  for (const line of lines) {
+    reply = await client.send(line);
+    if (!/^[23]/.test(reply)) break;
+  }
+  client.close();
+  return reply;
+}
+
 export async function rcpt(to: string, from = 'someone@outside.test'): Promise<string> {
   const client = await mx();
   await client.send(`MAIL FROM:<${from}>`);
@@ -118,19 +129,24 @@ export async function rcpt(to: string, from = 'someone@outside.test'): Promise<s
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const ed25519 = generateKeyPairSync('ed25519');
 
+/** Fills the cache of signing keys as the operator does. (In pods all roles share one Redis.) */
 export async function loadKeys(stage: Stage): Promise<void> {
   const pem = (key: typeof rsa.privateKey): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
-  await stage.redis('egress', 'HSET', 'DKIM_SELECTORS', 'example.org', 's1', HOSTNAME, 'h1');
-  await stage.redis(
-    'egress',
-    'HSET',
-    'DKIM_KEYS',
-    's1.example.org',
-    pem(rsa.privateKey),
-    `h1.${HOSTNAME}`,
-    pem(ed25519.privateKey),
-  );
-  await stage.redis('egress', 'SET', 'posthorn:dkim:loaded', '1');
+  const keys = ['s1.example.org', pem(rsa.privateKey), `h1.${HOSTNAME}`, pem(ed25519.privateKey)];
+  for (const role of ['mx', 'egress'] as const) {
+    await stage.redis(role, 'HSET', 'DKIM_SELECTORS', 'example.org', 's1', HOSTNAME, 'h1');
+    await stage.redis(role, 'HSET', 'DKIM_KEYS', ...keys);
+    await stage.redis(role, 'SET', 'posthorn:dkim:loaded', '1');
+  }
+}
+
+/** Runs `change` and waits until a role has taken over the new list of peers or certificate. */
+export async function untilReloaded<T>(stage: Stage, role: Role, change: () => T): Promise<T> {
+  const reloads = async (): Promise<number> => (await stage.logs(role)).split('reload -- version').length;
+  const before = await reloads();
+  const result = change();
+  await until(`reload of ${role}`, async () => (await reloads()) > before, 30);
+  return result;
 }
 
 /** Verdicts of an independent verifier, `domain=result`. */

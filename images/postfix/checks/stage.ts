@@ -265,8 +265,9 @@ const SEED = `
   INSERT INTO posthorn.domains (domain, object_uid, object_namespace, object_name)
     VALUES ('example.org', 'd1', 'mail', 'example'), ('${HOSTNAME}', 'd2', 'mail', 'host');
   UPDATE posthorn.settings SET postmaster = 'alice@example.org', srs_domain = '${HOSTNAME}', forward_host = '${HOSTS.forward}';
-  INSERT INTO posthorn.srs_secrets (key, created_at) VALUES (decode(repeat('5a', 32), 'hex'), now() - interval '1 hour');
-  WITH people (n, who) AS (VALUES (0, 'alice'), (1, 'bob'), (2, 'full'), (3, 'gone'), (4, 'broken'), (5, 'kept')),
+  DELETE FROM posthorn.srs_secrets;
+  INSERT INTO posthorn.srs_secrets (key, created_at) VALUES (decode(repeat('5a', 32), 'hex'), now() - interval '1 day');
+  WITH people (n, who) AS (VALUES (0, 'alice'), (1, 'bob'), (2, 'full'), (3, 'gone'), (4, 'broken'), (5, 'kept'), (6, 'box')),
   made AS (
     INSERT INTO posthorn.mailboxes (uuid, address, shard, object_uid, object_namespace, object_name)
     SELECT format('00000000-0000-4000-8000-00000000000%s', n)::uuid, who || '@example.org', 'a', 'm' || n, 'mail', who
@@ -277,7 +278,7 @@ const SEED = `
     VALUES ('sales@example.org', 'example.org', 'alias', '00000000-0000-4000-8000-000000000000', now(), 'm0');
   INSERT INTO posthorn.forwards (uid, address, targets, couriers, keep_copy, object_namespace, object_name, claimed_at) VALUES
     ('f-out', 'ariel@example.org', '{ariel@outside.test}', '[]', NULL, 'mail', 'ariel', now()),
-    ('f-keep', 'keep@example.org', '{keep@outside.test,bob@example.org}', '[]', 'kept', 'mail', 'keep', now()),
+    ('f-keep', 'keep@example.org', '{keep@outside.test,bob@example.org}', '[]', 'box', 'mail', 'keep', now()),
     ('f-same', 'kept@example.org', '{same@outside.test}', '[]', 'kept', 'mail', 'same', now()),
     ('f-gone', 'moved@example.org', '{reject@outside.test}', '[]', NULL, 'mail', 'moved', now()),
     ('f-bad', 'badbot@example.org', '{}', '[{"webhook": {"url": "https://bad.example"}}]', NULL, 'mail', 'badbot', now()),
@@ -297,6 +298,8 @@ function values(directoryPort: number): Record<string, string> {
     // the first member does not exist: look-ups must go on to the next
     DIRECTORY_HOSTS: `mail-postgres-9.mail-postgres-members.${SUFFIX},${HOSTS.directory}`,
     DIRECTORY_PORT: String(directoryPort),
+    DIRECTORY_LEADER: HOSTS.directory,
+    LDAP: 'null',
     MX_INTERNAL_HOST: HOSTS.mx,
     EGRESS_HOST: HOSTS.egress,
     FORWARD_HOST: HOSTS.forward,
