@@ -135,7 +135,7 @@ describe('closed', () => {
       timeoutMs: 1_000,
       clock: () => now,
     });
-    server.freeze();
+    await server.freeze();
     const started = performance.now();
     expect(await ldap('alice@example.org', 'password of alice')).toEqual({ outcome: 'unavailable' });
     expect(performance.now() - started).toBeLessThan(3_000);

@@ -214,7 +214,7 @@ describe('wrong passwords', () => {
     expect((await auth(login, { ip }, await world.start('proxy', { guard: { perLogin: { most: 3 } } }))).result).toBe(
       'limited',
     );
-    world.redis.freeze();
+    await world.redis.freeze();
     const again = await person();
     for (const password of ['a', 'b', 'c']) await logIn(again.login, { password, ip: '198.51.105.1' });
     expect(await logIn(again.login, { ip: '198.51.105.1' })).toBe('limited');
@@ -275,7 +275,7 @@ describe('LDAP', () => {
 
   it('away: log-ins fail for now, but for what is remembered; nothing counts as wrong', async () => {
     await auth('alice@example.org', { password: 'password of alice' });
-    ldap.freeze();
+    await ldap.freeze();
     expect(await auth('bob@example.org', { password: 'password of bob' })).toEqual({ result: 'unavailable' });
     expect((await auth('alice@example.org', { password: 'password of alice' })).result).toBe('ok');
     ldap.thaw();

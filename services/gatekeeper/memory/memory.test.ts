@@ -167,7 +167,7 @@ it('without Redis each pod counts for itself, and asks it again later', async ()
   const take = () => store.reserve([hour('x', 6)], START, true);
   expect(await take()).toMatchObject({ ok: true });
   expect(await take()).toMatchObject({ ok: false });
-  own.freeze();
+  await own.freeze();
   expect(await take()).toMatchObject({ ok: true, totals: [6] });
   expect(await take()).toMatchObject({ ok: false });
   own.thaw();

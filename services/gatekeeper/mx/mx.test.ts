@@ -175,12 +175,3 @@ describe('the policy protocol', () => {
     expect((await rcpt('x\u0001action=OK@example.org'))[0]).toMatch(/^550 5\.1\.1 <x\?action=OK@example\.org>/);
   });
 });
-
-it('stops: answers what it was asked, and closes', async () => {
-  const other = await world.start('mx');
-  const answer = other.ask({ protocol_state: 'RCPT', recipient: 'alice@example.org', instance: 'z' });
-  await new Promise((resolve) => setTimeout(resolve, 2));
-  const [action] = await Promise.all([answer, other.stop()]);
-  expect(action).toBe('OK');
-  await expect(other.get('/live')).rejects.toThrow();
-});

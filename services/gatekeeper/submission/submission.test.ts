@@ -152,7 +152,7 @@ describe('rates', () => {
 
   it('go on in the process while Redis is away', async () => {
     const { login } = await person();
-    world.redis.freeze();
+    await world.redis.freeze();
     expect((await transaction(login, outside(6))).end).toBe('DUNNO');
     expect((await transaction(login, outside(5))).rcpt[4]).toMatch(/^450 4\.7\.1 /);
     world.redis.thaw();

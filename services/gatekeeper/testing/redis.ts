@@ -5,11 +5,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { freeze } from './freeze.js';
 
 export interface TestRedis {
   readonly port: number;
   /** SIGSTOP and SIGCONT: it is there, and says nothing. */
-  freeze(): void;
+  freeze(): Promise<void>;
   thaw(): void;
   stop(): Promise<void>;
 }
@@ -38,7 +39,7 @@ export async function startRedis(port?: number): Promise<TestRedis> {
   await Promise.race([untilAnswers(chosen), exited.then(() => Promise.reject(new Error('redis-server ended')))]);
   return {
     port: chosen,
-    freeze: () => void child.kill('SIGSTOP'),
+    freeze: () => freeze(child.pid),
     thaw: () => void child.kill('SIGCONT'),
     stop: async () => {
       child.kill('SIGCONT');

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createAuthority } from '../../../../operator/runtime/testing/certificates.js';
+import { freeze } from '../freeze.js';
 import { freePort } from '../redis.js';
 
 const run = promisify(execFile);
@@ -16,7 +17,7 @@ export interface TestLdap {
   /** PEM. */
   readonly ca: string;
   /** SIGSTOP and SIGCONT: it is there, and says nothing. */
-  freeze(): void;
+  freeze(): Promise<void>;
   thaw(): void;
   /** Change an entry of people.ldif: attributes to replace. */
   modify(uid: string, attributes: Readonly<Record<string, string>>): Promise<void>;
@@ -53,7 +54,7 @@ export async function startLdap(carol: string): Promise<TestLdap> {
   return {
     url: `ldap://localhost:${port}`,
     ca: authority.cert,
-    freeze: () => void child.kill('SIGSTOP'),
+    freeze: () => freeze(child.pid),
     thaw: () => void child.kill('SIGCONT'),
     modify: (uid, attributes) => modify(port, folder, uid, attributes),
     binds: async () => {
