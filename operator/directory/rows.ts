@@ -97,10 +97,7 @@ export interface MailboxRow {
  * A webhook or a command of a forward; its place in `ForwardRow.couriers` is the N of `RULEUID.N@courier.invalid`. One that
  * is refused gets no mail and keeps its place.
  */
-export type CourierTarget =
-  | { readonly webhook: object }
-  | { readonly command: object }
-  | { readonly refused: string };
+export type CourierTarget = { readonly webhook: object } | { readonly command: object } | { readonly refused: string };
 
 /** A ForwardRule as declared. */
 export interface ForwardRow {

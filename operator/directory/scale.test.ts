@@ -22,12 +22,12 @@ it('projects 10,000 mailboxes in batches, and lists them', async () => {
     const { value } = await test.directory.projectMailboxes(rows.slice(i, i + BATCH));
     expect(value.every((row) => row.result === 'written')).toBe(true);
   }
-  // 1.5 s on two idle cores; a scan of the table for each row would take minutes.
-  expect(performance.now() - start).toBeLessThan(15_000);
+  // 1.5 s on two idle cores, twenty times that on very busy ones.
+  expect(performance.now() - start).toBeLessThan(45_000);
   let listed = 0;
   for await (const page of test.directory.listMailboxes()) listed += page.length;
   expect(listed).toBe(10_000);
-});
+}, 60_000);
 
 it('projects 2,000 forwards', async () => {
   const rows = Array.from({ length: 2_000 }, (_, i) => forward(`forward${i}`, { keepCopy: `p${i}` }));
