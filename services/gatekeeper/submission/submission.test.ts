@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { mailbox, setHeartbeatAge } from '../../../operator/directory/testing/directory.js';
+import { forward, mailbox, setHeartbeatAge } from '../../../operator/directory/testing/directory.js';
 import { SETTINGS, startWorld, type TestGatekeeper, type World } from '../testing/world.js';
 
 let world: World;
@@ -225,6 +225,26 @@ describe('a message', () => {
       expect((await submit(login, { sender: address, headers: headersFrom(address) })).body).toEqual({
         action: 'accept',
       });
+    }
+  });
+
+  it('goes out under the address of a forward that names the mailbox, and of no other', async () => {
+    const { login, row } = await person();
+    const other = await person();
+    await world.directory.directory.projectForwards([forward('ariel', { sendAs: row.object.name })]);
+    const fields = { sender: 'ariel@example.org', headers: headersFrom('ariel@example.org') };
+    expect((await submit(login, fields)).body).toEqual({ action: 'accept' });
+    expect((await submit(other.login, fields)).body).toMatchObject({ action: 'reject' });
+  });
+
+  it('does not go out as a shared mailbox that is suspended, or that one may only read', async () => {
+    const { login, row } = await person();
+    const members = (sendAs: boolean) => [{ mailbox: row.object.name, rights: 'ReadWrite' as const, sendAs }];
+    await world.put(mailbox('closed', { members: members(true), state: 'Suspended' }));
+    await world.put(mailbox('readonly', { members: members(false) }));
+    for (const address of ['closed@example.org', 'readonly@example.org']) {
+      const fields = { sender: address, headers: headersFrom(address) };
+      expect((await submit(login, fields)).body).toMatchObject({ action: 'reject' });
     }
   });
 
