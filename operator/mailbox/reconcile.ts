@@ -13,12 +13,14 @@ import { memberNames } from './members.js';
 import { pardon } from './pardon.js';
 import type { AppPasswordPlan, KnownPassword, PasswordPlan } from './password.js';
 import { placeMailbox } from './placement.js';
-import { type Plan, report } from './report.js';
+import { type Plan, report, wasProvisioned } from './report.js';
 import { declaredRow } from './row.js';
 
 /** How long a batch waits for the directory's replicas before it says that it waits. */
 const REPLAY_WAIT_MS = 1_000;
 const REPLAY_POLL_MS = 20;
+/** While the directory is away: what was declared meanwhile is tried again so often. */
+const UNAVAILABLE_MS = 3_000;
 /** While a new MailSystem starts, its Mailboxes say nothing for so long. */
 const QUIET_MS = 15_000;
 
@@ -67,8 +69,15 @@ async function reconcileGroup(
   } catch (error) {
     const unavailable = error instanceof DirectoryUnavailable;
     if (unavailable) await report(deps, settled(), results, { unavailable: error.message });
-    for (const { key } of group) results.set(key, { error });
+    for (const { key, object } of group) results.set(key, retryOf(object, error));
   }
+}
+
+/** Somebody may have been locked out: that must not wait for a back-off of minutes when the directory is there again. */
+function retryOf(object: Mailbox, error: unknown): Result {
+  return error instanceof DirectoryUnavailable && !wasProvisioned(object)
+    ? { requeueAfterMs: UNAVAILABLE_MS }
+    : { error };
 }
 
 /** A system that is not attached yet: its attaching makes all its Mailboxes be looked at again. */
@@ -274,6 +283,8 @@ async function tombstoneIn(deps: MailboxDependencies, namespace: string, group: 
 }
 
 function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): void {
+  const system = deps.known.get(entry.uuid)?.system;
+  if (system !== undefined) deps.reports.await(system, entry.uuid, false);
   const rest = (deps.gone.get(key) ?? []).filter((other) => other !== entry);
   if (rest.length === 0) deps.gone.delete(key);
   else deps.gone.set(key, rest);

@@ -78,7 +78,6 @@ function observationOf(
   lagging: readonly string[],
   findings: Findings,
 ): MailboxObservation {
-  const spec = resolvedSpec(object);
   const inDirectory = outcome !== undefined && outcome.result !== 'refused';
   return {
     problems,
@@ -90,20 +89,39 @@ function observationOf(
     adoptable: findings.adoptable?.get(key),
     address: desired?.address ?? object.spec.address,
     quota: object.spec.quota,
-    state: spec === undefined ? undefined : stateInEffect(spec, deps.now()),
-    sieve: inDirectory ? scriptState(deps, object, desired) : undefined,
-    members: inDirectory ? membersOf(deps, object, desired, outcome.shard ?? object.status?.shard) : undefined,
-    full: inDirectory && deps.reports.of(desired?.system ?? '').full.has(desired?.uuid ?? ''),
-    incidents: inDirectory ? incidentsOf(deps, desired) : [],
+    ...(inDirectory && desired !== undefined ? inEffect(deps, object, desired, outcome) : notInEffect(object)),
   };
 }
 
-function scriptState(
+type InEffect = Pick<MailboxObservation, 'state' | 'sieve' | 'members' | 'full' | 'incidents'>;
+
+function inEffect(
   deps: MailboxDependencies,
   object: Mailbox,
-  desired: DesiredMailbox | undefined,
-): ScriptState | undefined {
-  if (desired === undefined) return undefined;
+  desired: DesiredMailbox,
+  outcome: MailboxOutcome,
+): InEffect {
+  const spec = resolvedSpec(object);
+  return {
+    state: spec && stateInEffect(spec, deps.now()),
+    sieve: scriptState(deps, object, desired),
+    members: membersOf(deps, object, desired, outcome.shard ?? object.status?.shard),
+    full: deps.reports.of(desired.system).full.has(desired.uuid),
+    incidents: incidentsOf(deps, desired),
+  };
+}
+
+/** What is declared is not in effect yet: what was said of the state before still is so. */
+function notInEffect({ status }: Mailbox): InEffect {
+  const before = status?.state ?? 'Active';
+  return {
+    state: before === 'Active' ? undefined : { state: before, mail: 'Accept' },
+    full: false,
+    incidents: [],
+  };
+}
+
+function scriptState(deps: MailboxDependencies, object: Mailbox, desired: DesiredMailbox): ScriptState | undefined {
   const { system, uuid, sieve } = desired;
   const result = deps.reports.of(system).sieve.get(uuid);
   const pending = sieve !== null && result?.hash !== sieveHash(sieve);
@@ -115,8 +133,7 @@ function scriptState(
   return { error };
 }
 
-function incidentsOf(deps: MailboxDependencies, desired: DesiredMailbox | undefined): readonly Incident[] {
-  if (desired === undefined) return [];
+function incidentsOf(deps: MailboxDependencies, desired: DesiredMailbox): readonly Incident[] {
   const now = deps.now();
   const all = deps.reports.of(desired.system).incidents.get(desired.uuid) ?? [];
   return all.filter(({ until }) => until === null || until > now);
@@ -216,7 +233,8 @@ function readyCondition(object: Mailbox) {
   return object.status?.conditions?.find((c) => c.type === 'Ready');
 }
 
-function wasProvisioned({ metadata, status }: Mailbox): boolean {
+/** Whether the directory has the object as it is declared, as far as was said. */
+export function wasProvisioned({ metadata, status }: Mailbox): boolean {
   const provisioned = status?.conditions?.find((c) => c.type === 'Provisioned');
   return status?.observedGeneration === metadata.generation && provisioned?.status === 'True';
 }
