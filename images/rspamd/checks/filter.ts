@@ -73,7 +73,7 @@ const gatekeeperChecks: Record<string, Check> = {
       stage.gatekeeper.answer = () => answer;
       assert.match((await deliver(plain, message())).reply, PUT_OFF, JSON.stringify(answer));
     }
-    stage.gatekeeper.answer = recipients(mailbox);
+    stage.gatekeeper.answer = () => ({ recipients: [{ ...right, kind: '', verdict: 'DUNNO' }] });
     assert.equal((await deliver(plain, message())).reply, 'accept');
   },
   'filter: the gatekeeper silent, or away, puts mail off': async (stage) => {
@@ -133,6 +133,12 @@ const scoreChecks: Record<string, Check> = {
     await stage.redis.flushall();
     assert.equal((await under(stage, { greylistAbove: 5 }, message({ Subject: 'not grey' }))).reply, 'accept');
   },
+  'filter: greylisting comes before the tag, and not for who is allowed': async (stage) => {
+    const both: Policy = { greylistAbove: 0.1, tagAbove: 0.2 };
+    assert.match((await under(stage, both, message())).reply, /^451 4\.7\.1 Greylisted/);
+    await stage.redis.flushall();
+    assert.equal((await under(stage, { ...both, allow: ['outside.test'] }, message())).reply, 'accept');
+  },
   'filter: recipients who differ: refused only when all refuse, else marked': async (stage) => {
     const answer = (policies: Policy[]) =>
       recipients((address) => ({ kind: 'mailbox', policy: policies[Number(address[0])] ?? null }));
@@ -161,6 +167,14 @@ const scoreChecks: Record<string, Check> = {
     assert.equal(outcome.reply, 'accept');
     assert.doesNotMatch(outcome.message, /^x-spam(-action)?:|^x-posthorn/im);
     assert.doesNotMatch(outcome.message, /auth=pass|elsewhere\.test/);
+    const claim = { 'Authentication-Results': `${HOSTNAME}; auth=pass` };
+    for (const raw of [message(claim, ''), message({ ...claim, 'Content-Type': null, 'MIME-Version': null })]) {
+      for (const policy of [null, { allow: ['outside.test'] }, { tagAbove: 0.01 }, { quarantineAbove: 0.01 }]) {
+        const letIn = await under(stage, policy, raw);
+        assert.equal(letIn.reply, 'accept');
+        assert.doesNotMatch(letIn.message, /auth=pass/, JSON.stringify(policy));
+      }
+    }
     const tagged = await under(stage, { quarantineAbove: 0.1 }, forged);
     assert.deepEqual(tagged.message.match(/^(x-spam(-action)?|x-posthorn[^:]*):.*/gim)?.sort(), [
       'X-Spam-Action: quarantine',

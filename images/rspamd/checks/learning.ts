@@ -81,6 +81,21 @@ export const learningChecks: Record<string, Check> = {
     assert.equal(await bayes(stage, sample('spam', 950)), 'SPAM');
     assert.equal(await bayes(stage, sample('ham', 950)), 'HAM');
   },
+  'filter: learning: what is beyond doubt is learnt from': async (stage) => {
+    const lower = stage.file('classifier-bayes.conf').replace('spam_threshold = 12.0', 'spam_threshold = 0.5');
+    await stage.restart({ 'classifier-bayes.conf': lower });
+    try {
+      stage.gatekeeper.answer = recipients(() => ({ kind: 'mailbox', policy: { rejectAbove: 0.6 } }));
+      const session = { from: 'someone@outside.test', to: ['alice@example.org'] };
+      const raw = sample('spam', 7000);
+      assert.match((await deliver(session, raw)).reply, /^554 5\.7\.1 Spam message rejected/);
+      await sleep(500);
+      assert.equal(await learn('spam', raw), 208);
+      assert.equal(await learn('spam', sample('spam', 7001)), 200);
+    } finally {
+      await stage.restart();
+    }
+  },
   'filter: learning: Redis away is told, so that the store tries again': async (stage) => {
     await stage.podman('stop', '-t', '1', stage.container('redis'));
     try {

@@ -109,7 +109,10 @@ local function recipients_in(answer, asked)
     return nil
   end
   for i, recipient in ipairs(recipients) do
-    if type(recipient) ~= 'table' or type(recipient.kind) ~= 'string' or recipient.kind == '' then
+    if type(recipient) ~= 'table' or type(recipient.kind) ~= 'string' then
+      return nil
+    end
+    if recipient.kind == '' and recipient.verdict ~= 'DUNNO' then
       return nil
     end
     recipient.address = asked[i]
@@ -248,8 +251,9 @@ local function mark(task, decision)
     add['X-Posthorn-Unauthenticated'] = { order = -1, value = 'yes' }
   end
   lua_mime.modify_headers(task, { add = add, remove = remove })
-  if decision.action == 'tag' or decision.action == 'quarantine' then
-    -- "X-Spam: Yes", also when the score alone would not do
+  local tagged = decision.action == 'tag' or decision.action == 'quarantine'
+  if tagged and task:get_metric_action() ~= 'add header' then
+    -- "X-Spam: Yes", though the score alone would not do
     task:set_pre_result { action = 'add header', module = 'posthorn', flags = 'least' }
   end
   if decision.allowed then
@@ -280,6 +284,10 @@ local function decide(task)
   end
   local decision = verdict.combine(verdicts)
   if decision.action == 'reject' then
+    if decision.by_score and task:get_metric_action() == 'reject' then
+      -- by itself, so that Bayes may learn from it
+      return
+    end
     return refuse(task, decision.code, decision.text)
   elseif decision.action == 'defer' then
     return task:set_pre_result('soft reject', printable(decision.text), 'posthorn', nil, PRIORITY)

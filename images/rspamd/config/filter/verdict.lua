@@ -183,7 +183,7 @@ end
 local function by_score(policy, facts, defaults)
   local score = facts.score
   if score >= (policy.rejectAbove or defaults.reject) then
-    return reject('5.7.1', 'Spam message rejected')
+    return { action = 'reject', code = '5.7.1', text = 'Spam message rejected', by_score = true }
   elseif policy.quarantineAbove and score >= policy.quarantineAbove then
     return { action = 'quarantine' }
   elseif score >= (policy.tagAbove or defaults.tag) then
