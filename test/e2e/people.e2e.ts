@@ -213,9 +213,12 @@ describe('an app password', () => {
 
 describe('a shared mailbox', () => {
   const folderOf = (label: string) =>
-    withImap(imap, login(local(label)), async (client) =>
-      (await client.list()).map(({ path }) => path).find((path) => path.includes(local('board'))),
-    );
+    withImap(imap, login(local(label)), async (client) => {
+      const folders = await client.list();
+      return folders.find(
+        ({ path, flags }) => path.includes(local('board')) && path.endsWith('INBOX') && !flags.has('\\Noselect'),
+      )?.path;
+    });
 
   it('[R1 R7] is seen by its members and by nobody else', async () => {
     const messageId = await receive('board');
@@ -333,18 +336,24 @@ describe('a full mailbox', () => {
   it('[R1] is said to be full before the message is sent, after a warning to its owner', async () => {
     const to = `${local('tiny')}@${domain}`;
     const text = 'x'.repeat(72).concat('\n').repeat(3_500);
-    for (let i = 0; i < 4; i += 1) {
-      await refusal(send(smtp, { from: 'friend@outside.example', to, text, messageId: freshId() }));
-    }
+    const ask = async () => {
+      const session = await dialogue(smtp);
+      await session.command('EHLO client.outside.example');
+      await session.command('MAIL FROM:<friend@outside.example>');
+      const answer = await session.command(`RCPT TO:<${to}>`);
+      session.close();
+      return answer.startsWith('250') ? undefined : answer;
+    };
+    // The one that makes it full is still taken.
     const reply = await waitFor(
       'RCPT to refuse',
       async () => {
-        const session = await dialogue(smtp);
-        await session.command('EHLO client.outside.example');
-        await session.command('MAIL FROM:<friend@outside.example> SIZE=300000');
-        const answer = await session.command(`RCPT TO:<${to}>`);
-        session.close();
-        return answer.startsWith('552') || answer.startsWith('452') ? answer : undefined;
+        const answer = await ask();
+        if (answer === undefined) {
+          await refusal(send(smtp, { from: 'friend@outside.example', to, text, messageId: freshId() }));
+          await new Promise((resolve) => setTimeout(resolve, 1_500));
+        }
+        return answer;
       },
       60_000,
     );
@@ -362,27 +371,19 @@ describe('a full mailbox', () => {
 describe('the filter', () => {
   it('[R13] learns from what people move into Junk and out of it', async () => {
     const user = login(local('learner'));
-    const learned = async (): Promise<number> => {
-      const out = await kubectlOk([
-        'exec',
-        '-n',
-        namespace,
-        'mail-mx-0',
-        '-c',
-        'rspamd',
-        '--',
-        'perl',
-        '-MIO::Socket::INET',
-        '-e',
-        STAT,
-      ]);
-      return Number(/"total_learns":\s*(\d+)/.exec(out)?.[1] ?? Number.NaN);
+    const learned = async (symbol: string): Promise<number> => {
+      const perl = ['--', 'perl', '-MIO::Socket::INET', '-e', STAT];
+      const out = await kubectlOk(['exec', '-n', namespace, 'mail-mx-0', '-c', 'rspamd', ...perl]);
+      const { statfiles } = JSON.parse(out.slice(out.indexOf('{'))) as {
+        statfiles: { symbol: string; revision: number }[];
+      };
+      return statfiles.find((file) => file.symbol === symbol)?.revision ?? Number.NaN;
     };
     const messageId = freshId();
     const text = `Learn me ${randomUUID()} ${Array.from({ length: 60 }, () => randomUUID().slice(0, 7)).join(' ')}`;
     await send(smtp, { from: 'friend@outside.example', to: user.user, text, messageId });
     await waitForMessage(imap, user, messageId);
-    const before = await learned();
+    const spam = await learned('BAYES_SPAM');
     const move = (from: string, to: string) =>
       withImap(imap, user, async (client) => {
         await client.mailboxOpen(from);
@@ -390,10 +391,10 @@ describe('the filter', () => {
         await client.messageMove(found, to, { uid: true });
       });
     await move('INBOX', 'Junk');
-    await waitFor('spam to be learned', async () => ((await learned()) > before ? true : undefined), 30_000);
-    const afterSpam = await learned();
+    await waitFor('spam to be learned', async () => ((await learned('BAYES_SPAM')) > spam ? true : undefined), 30_000);
+    const ham = await learned('BAYES_HAM');
     await move('Junk', 'INBOX');
-    await waitFor('ham to be learned', async () => ((await learned()) !== afterSpam ? true : undefined), 30_000);
+    await waitFor('ham to be learned', async () => ((await learned('BAYES_HAM')) > ham ? true : undefined), 30_000);
   });
 });
 
