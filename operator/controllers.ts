@@ -3,9 +3,12 @@ import type { Mailbox } from '../crds/mailbox.js';
 import type { MailDomain } from '../crds/maildomain.js';
 import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../crds/mailsystem.js';
 import type { OperatorConfig } from './config.js';
+import { hasBot } from './forwardrule/bots.js';
+import type { BotContext } from './forwardrule/context.js';
 import { createForwardRuleController, forwardRuleIndexes } from './forwardrule/controller.js';
 import { enqueueDomain as enqueueRulesOfDomain } from './forwardrule/dependencies.js';
 import { createLandscape } from './forwardrule/landscape.js';
+import { createLiveForwards } from './forwardrule/live.js';
 import { createMailboxController, mailboxIndexes } from './mailbox/controller.js';
 import { enqueueClaimants, enqueueDomain } from './mailbox/dependencies.js';
 import { createHostingView, mailDomainIndexes, mailSystemIndexes } from './maildomain/controller.js';
@@ -126,16 +129,23 @@ export async function startControllers({
     now,
     metrics,
   });
+  const bots: BotContext = {
+    systemSpec,
+    clusterDomain: config.clusterDomain,
+    secretExists: (ns, name) => secrets.cache.has(`${ns}/${name}`),
+  };
+  const landscape = createLandscape({
+    rules: rules.cache,
+    mailboxes: mailboxes.cache,
+    hosting,
+    systemSpec,
+    hasBot: (rule, spec, systemKey) => hasBot(rule, spec, systemKey, bots),
+  });
   const forwardRule = createForwardRuleController({
     client,
     rules,
     mailboxes,
-    context: {
-      landscape: createLandscape({ rules: rules.cache, mailboxes: mailboxes.cache, hosting, systemSpec }),
-      systemSpec,
-      clusterDomain: config.clusterDomain,
-      secretExists: (ns, name) => secrets.cache.has(`${ns}/${name}`),
-    },
+    context: { ...bots, landscape, live: createLiveForwards() },
     secrets,
     systems,
     isLeaving,

@@ -1,6 +1,6 @@
 import type { ForwardRule, ForwardRuleResolved } from '../../crds/forwardrule.js';
 import type { CourierTarget } from '../directory/rows.js';
-import type { ForwardContext, Problem, Targets } from './context.js';
+import type { BotContext, Problem, Targets } from './context.js';
 import { webhookProblem } from './webhook.js';
 
 /** The webhooks and commands of a rule, each in its place: mail in the queue names its target by number. Pure. */
@@ -8,7 +8,7 @@ export function botTargets(
   { metadata }: ForwardRule,
   { webhooks, commands }: ForwardRuleResolved,
   system: string,
-  { systemSpec, clusterDomain, secretExists }: ForwardContext,
+  { systemSpec, clusterDomain, secretExists }: BotContext,
 ): Targets<CourierTarget> {
   const allowHosts = systemSpec(system)?.webhooks.allowHosts ?? [];
   const { namespace = '' } = metadata;
@@ -34,6 +34,11 @@ export function botTargets(
     targets: bots.map(({ target, problem }) => (problem === undefined ? target : { refused: problem.reason })),
     problems: distinct([...bots.flatMap(({ problem }) => problem ?? []), ...missing]),
   };
+}
+
+/** Whether a rule has a webhook or a command that may get mail. */
+export function hasBot(rule: ForwardRule, spec: ForwardRuleResolved, system: string, context: BotContext): boolean {
+  return botTargets(rule, spec, system, context).targets.some((target) => !('refused' in target));
 }
 
 interface Bot {

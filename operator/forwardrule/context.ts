@@ -1,9 +1,15 @@
 import type { MailSystemResolved } from '../../crds/mailsystem.js';
 import type { Landscape } from './landscape.js';
+import type { LiveForwards } from './live.js';
 
 /** What surrounds a rule, as the caches show it. */
-export interface ForwardContext {
+export interface ForwardContext extends BotContext {
   landscape: Landscape;
+  live: LiveForwards;
+}
+
+/** What decides about webhooks and commands. */
+export interface BotContext {
   systemSpec: (system: string) => MailSystemResolved | undefined;
   /** Of this cluster, such as cluster.local. */
   clusterDomain: string;

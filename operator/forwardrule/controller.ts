@@ -7,8 +7,8 @@ import type { Metrics } from '../runtime/metrics.js';
 import { type KubeObject, keyOf, refKey } from '../runtime/object.js';
 import { createQueue, type Queue } from '../runtime/queue.js';
 import type { InformerEvent } from '../runtime/store.js';
-import { enqueueIndex, enqueueInterested, type ForwardRuleDependencies } from './dependencies.js';
-import { compareForwards } from './inventory.js';
+import { enqueueHeld, enqueueIndex, enqueueInterested, type ForwardRuleDependencies } from './dependencies.js';
+import { compareForwards, learnForwards } from './inventory.js';
 import { addressesOf, baseOf, domainPart, resolved } from './landscape.js';
 import { reconcileForwardRules } from './reconcile.js';
 
@@ -44,7 +44,8 @@ function targetsOf(rule: ForwardRule): string[] {
   return 'value' in spec ? spec.value.to.map(baseOf) : [];
 }
 
-export interface ForwardRuleControllerOptions extends Omit<ForwardRuleDependencies, 'gone' | 'startedAt'> {
+export interface ForwardRuleControllerOptions
+  extends Omit<ForwardRuleDependencies, 'gone' | 'held' | 'learned' | 'startedAt'> {
   mailboxes: Informer<Mailbox>;
   secrets: Informer<KubeObject>;
   metrics: Metrics;
@@ -63,7 +64,13 @@ const INVENTORY_MS = 10 * 60_000;
 /** Wires events to the queues. */
 export function createForwardRuleController(options: ForwardRuleControllerOptions): ForwardRuleController {
   const { rules, mailboxes, secrets, systems, queue, metrics } = options;
-  const deps: ForwardRuleDependencies = { ...options, gone: new Map(), startedAt: options.now() };
+  const deps: ForwardRuleDependencies = {
+    ...options,
+    gone: new Map(),
+    held: new Set(),
+    learned: new WeakMap(),
+    startedAt: options.now(),
+  };
   rules.onEvent((event) => {
     const { type, object, initial } = event;
     if (type === 'deleted') rememberGone(deps, object);
@@ -96,6 +103,7 @@ function enqueueTouched(
   if (initial) return;
   const before = previous === undefined ? [] : addressesOf(previous);
   for (const address of new Set([...before, ...addressesOf(object)])) enqueueInterested(deps, address);
+  enqueueHeld(deps);
 }
 
 function startWorkers(
@@ -123,9 +131,14 @@ function startWorkers(
     reconcile: async (key) => {
       const system = deps.systems.get(key);
       if (system === undefined) return {};
-      await compareForwards(deps, system);
+      if (!attachedAnew.has(key)) {
+        await compareForwards(deps, system);
+        return { requeueAfterMs: INVENTORY_MS };
+      }
+      await learnForwards(deps, system);
       // With a new connection or another spec everything is looked at; what is in order writes nothing.
-      if (attachedAnew.delete(key)) enqueueAll(deps, key);
+      attachedAnew.delete(key);
+      enqueueAll(deps, key);
       return { requeueAfterMs: INVENTORY_MS };
     },
   });

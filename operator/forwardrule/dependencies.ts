@@ -1,4 +1,5 @@
 import type { ForwardRule } from '../../crds/forwardrule.js';
+import type { Directory } from '../directory/directory.js';
 import type { CacheReader } from '../runtime/cache.js';
 import type { Client } from '../runtime/client.js';
 import type { EventRecorder } from '../runtime/events.js';
@@ -20,6 +21,10 @@ export interface ForwardRuleDependencies {
   watches: (namespace: string) => boolean;
   /** Looks again at the Mailboxes that claim an address. */
   onAddress: (address: string) => void;
+  /** Directories whose contents are known. */
+  learned: WeakMap<Directory, Promise<void>>;
+  /** Keys of rules that are held back, because their mail would go in circles. */
+  held: Set<string>;
   /** Objects that are gone and whose forwards are still there, by key. */
   gone: Map<string, GoneForward[]>;
   queue: Queue;
@@ -85,12 +90,18 @@ export function enqueueInterested(
   for (const key of interestedIn(rules.cache, address)) queue.add(key);
 }
 
+/** Every rule that is held back is looked at again: a circle may be closed or open by what has just changed. */
+export function enqueueHeld({ held, queue }: Pick<ForwardRuleDependencies, 'held' | 'queue'>, except?: string): void {
+  for (const key of held) if (key !== except) queue.add(key);
+}
+
 /** A MailDomain came, went, or changed: rules with addresses in it, and rules with targets in it. */
 export function enqueueDomain(
-  deps: Pick<ForwardRuleDependencies, 'rules' | 'queue'>,
+  deps: Pick<ForwardRuleDependencies, 'rules' | 'queue' | 'held'>,
   namespace: string,
   domain: string,
 ): void {
   enqueueIndex(deps, 'domain', `${namespace}/${domain}`);
   enqueueIndex(deps, 'targetDomain', domain);
+  enqueueHeld(deps);
 }

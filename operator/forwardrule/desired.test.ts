@@ -1,84 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ForwardRule, ForwardRuleSpec } from '../../crds/forwardrule.js';
-import type { Mailbox } from '../../crds/mailbox.js';
-import type { MailDomain, MailDomainSpec } from '../../crds/maildomain.js';
-import { type MailSystem, type MailSystemSpec, resolveMailSystem } from '../../crds/mailsystem.js';
-import { mailboxIndexes } from '../mailbox/controller.js';
-import { createHostingView, mailDomainIndexes, mailSystemIndexes } from '../maildomain/controller.js';
-import { challengeValue } from '../maildomain/ownership.js';
-import { createCache } from '../runtime/cache.js';
-import { forwardRuleIndexes } from './controller.js';
-import { interestedIn } from './dependencies.js';
-import { desiredForward } from './desired.js';
-import { createLandscape } from './landscape.js';
-
-const API = { apiVersion: 'posthorn.dev/v1alpha1' } as const;
-
-/** A cluster: `mail/mail` serves example.org of namespace mail, and shop.example of namespace shop. */
-function cluster(system: Partial<MailSystemSpec> = {}) {
-  const systems = createCache<MailSystem>(mailSystemIndexes);
-  const domains = createCache<MailDomain>(mailDomainIndexes);
-  const mailboxes = createCache<Mailbox>(mailboxIndexes);
-  const rules = createCache<ForwardRule>(forwardRuleIndexes);
-  let made = 0;
-  const metadata = (namespace: string, name: string) => {
-    made += 1;
-    const creationTimestamp = new Date(Date.UTC(2026, 0, 1) + made * 1000).toISOString().replace('.000', '');
-    return { namespace, name, uid: `${namespace}-${name}`, creationTimestamp, generation: 1 };
-  };
-  systems.set({
-    ...API,
-    kind: 'MailSystem',
-    metadata: metadata('mail', 'mail'),
-    spec: { hostname: 'mx.example.org', tenants: { namespaces: ['*'] }, ...system },
-  });
-  const hosting = createHostingView(systems, domains);
-  const systemSpec = (key: string) => {
-    const object = systems.get(key);
-    return object === undefined ? undefined : resolveMailSystem(object.spec);
-  };
-  const landscape = createLandscape({ rules, mailboxes, hosting, systemSpec });
-  const context = {
-    landscape,
-    systemSpec,
-    clusterDomain: 'cluster.local',
-    secretExists: (_: string, name: string) => name === 'there',
-  };
-
-  const self = {
-    domain: (name: string, namespace = 'mail', spec: MailDomainSpec = {}) => {
-      const object: MailDomain = { ...API, kind: 'MailDomain', metadata: metadata(namespace, name), spec };
-      const { uid } = object.metadata;
-      const proof = { challenge: challengeValue(uid ?? '', name), verifiedAt: '2026-01-02T00:00:00Z' };
-      domains.set(namespace === 'mail' ? object : { ...object, status: { ownership: proof } });
-      return self;
-    },
-    mailbox: (address: string, aliases: string[] = [], namespace = 'mail') => {
-      const name = address.slice(0, address.indexOf('@'));
-      mailboxes.set({ ...API, kind: 'Mailbox', metadata: metadata(namespace, name), spec: { address, aliases } });
-      return self;
-    },
-    rule: (address: string, to: string[], more: Partial<ForwardRuleSpec> = {}, namespace = 'mail') => {
-      const name = address.replace('*', 'all').replace(/[@.]/g, '-');
-      rules.set({ ...API, kind: 'ForwardRule', metadata: metadata(namespace, name), spec: { address, to, ...more } });
-      return self;
-    },
-    desired: (address: string) => {
-      const [rule] = rules.byIndex('address', address);
-      if (rule === undefined) throw new Error(`no rule for ${address}`);
-      return desiredForward(rule, context);
-    },
-    reasons: (address: string) => self.desired(address).problems.map(({ reason }) => reason),
-    message: (address: string) =>
-      self
-        .desired(address)
-        .problems.map(({ message }) => message)
-        .join(' '),
-    interested: (address: string) =>
-      [...interestedIn(rules, address)].map((key) => rules.get(key)?.spec.address).sort(),
-  };
-  return self.domain('example.org').domain('shop.example', 'shop', { systemNamespace: 'mail' });
-}
+import { cluster } from './testing/cluster.js';
 
 describe('desiredForward', () => {
   it('is what the spec says, in canonical form', () => {
@@ -124,6 +45,15 @@ describe('desiredForward', () => {
   it('is none when no target is left, so that the address is not taken', () => {
     const c = cluster().rule('a@example.org', ['box@example.org']);
     expect(c.desired('a@example.org')).toMatchObject({ system: 'mail/mail', forward: 'none' });
+  });
+
+  it('does not lead to a rule that leads nowhere itself', () => {
+    const c = cluster().rule('a@example.org', ['b@example.org']).rule('b@example.org', ['nobody@example.org']);
+    expect(c.reasons('a@example.org')).toEqual(['TargetNotFound']);
+    c.rule('b@example.org', [], { webhooks: [{ url: 'https://10.0.0.1/' }] });
+    expect(c.reasons('a@example.org')).toEqual(['TargetNotFound']);
+    c.rule('b@example.org', [], { webhooks: [{ url: 'https://bots.example.net/' }] });
+    expect(c.reasons('a@example.org')).toEqual([]);
   });
 
   it('finds targets by aliases, details, postmaster and catch-all', () => {

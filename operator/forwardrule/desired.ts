@@ -1,20 +1,10 @@
 import type { ForwardRule, ForwardRuleResolved } from '../../crds/forwardrule.js';
-import type { CourierTarget } from '../directory/rows.js';
 import { botTargets } from './bots.js';
 import { chainText, followChains, MAX_CHAIN } from './chain.js';
 import type { ForwardContext, Problem, Targets } from './context.js';
+import { type DesiredForward, targetCount } from './forward.js';
 import { baseOf, consents, domainPart, type Landscape, resolved } from './landscape.js';
-
-/** A forward as the directory should have it. */
-export interface DesiredForward {
-  /** Canonical; `*@domain` is a catch-all. */
-  address: string;
-  to: string[];
-  couriers: CourierTarget[];
-  keepCopy: string | null;
-  sendAs: string | null;
-  require: { from: string[]; otherwise: 'Reject' | 'Tag' } | null;
-}
+import { circularTargets } from './live.js';
 
 export interface Desired {
   /** `namespace/name` of the MailSystem; absent when there is none. */
@@ -34,7 +24,7 @@ export function desiredForward(object: ForwardRule, context: ForwardContext): De
   const home = systemOf(object, spec.value, context.landscape);
   if (typeof home !== 'string') return { problems: [home] };
   const loop = chainProblem(object, spec.value, home, context.landscape);
-  if (loop !== undefined) return { system: home, problems: [loop] };
+  if (loop !== undefined) return { ...heldBack(object, home, context), problems: [loop] };
 
   const to = addressTargets(object, spec.value, home, context.landscape);
   const bots = botTargets(object, spec.value, home, context);
@@ -68,6 +58,16 @@ function systemOf(
     return { reason: 'SystemNotFound', message };
   }
   return hosting.system;
+}
+
+/** What is live stays, but for targets that lead back to the rule: a Mailbox may have ended that chain, and be gone. */
+function heldBack(object: ForwardRule, system: string, { live, landscape }: ForwardContext): Omit<Desired, 'problems'> {
+  const forward = live.get(object.metadata.uid ?? '');
+  if (forward === undefined) return { system };
+  const circular = circularTargets(forward, system, live, landscape);
+  if (circular.length === 0) return { system };
+  const mended = { ...forward, to: forward.to.filter((target) => !circular.includes(target)) };
+  return { system, forward: targetCount(mended) === 0 ? 'none' : mended };
 }
 
 /** A rule that doesn't have its address is refused for that; where it would lead is no matter then. */
@@ -134,13 +134,8 @@ function targetProblem(object: ForwardRule, target: string, system: string, land
     return { reason: 'ConsentMissing', message };
   }
   if (landscape.receiver(system, address) !== undefined) return undefined;
-  const message = `Nobody has the address ${target}: create a Mailbox or ForwardRule for it, or correct it. Until then this target gets no mail.`;
+  const message = `Nobody takes mail for ${target}: create a Mailbox or ForwardRule for it, or correct it. Until then this target gets no mail.`;
   return { reason: 'TargetNotFound', message };
-}
-
-/** How many targets get mail. */
-export function targetCount({ to, couriers }: Pick<DesiredForward, 'to' | 'couriers'>): number {
-  return to.length + couriers.filter((target) => !('refused' in target)).length;
 }
 
 function mailboxProblems(

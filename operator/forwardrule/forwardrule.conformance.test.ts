@@ -210,6 +210,18 @@ describe('a loop', () => {
     await k.delete('rule', 'all');
     await k.until('rule', 'e', 'Ready', 'False', 'TargetNotFound');
   });
+
+  it('that comes about because a Mailbox is gone loses the target that leads back, and keeps the others', async () => {
+    await k.mailbox('end');
+    await k.rule('rest', { address: '*@example.org', to: ['end@example.org', 'x@y.example'] });
+    await k.until('rule', 'rest', 'Ready', 'True');
+    await k.delete('mailbox', 'end');
+    const { status } = await k.until('rule', 'rest', 'Ready', 'False', 'LoopDetected');
+    expect(status?.targets).toBe(1);
+    expect(await row('rest')).toMatchObject({ targets: ['x@y.example'] });
+    await k.delete('rule', 'rest');
+    await k.until('rule', 'e', 'Ready', 'False', 'TargetNotFound');
+  });
 });
 
 describe('at rest and at restarts', () => {

@@ -6,7 +6,7 @@ import { keyOf } from '../runtime/object.js';
 import type { AttachedSystem } from '../systems.js';
 import type { ForwardRuleDependencies } from './dependencies.js';
 import { desiredForward } from './desired.js';
-import { rowOf } from './reconcile.js';
+import { rowOf } from './row.js';
 
 /** Objects that are compared before others get their turn. */
 const YIELD_EVERY = 500;
@@ -19,16 +19,33 @@ const YIELD_EVERY = 500;
  */
 export async function compareForwards(deps: ForwardRuleDependencies, system: AttachedSystem): Promise<boolean> {
   const present = new Map<string, ForwardInventory>();
-  for await (const page of system.directory.listForwards()) for (const row of page) present.set(row.object.uid, row);
+  for await (const page of system.directory.listForwards()) {
+    for (const row of page) {
+      present.set(row.object.uid, row);
+      deps.context.live.set(system.key, row.object.uid, row.forward);
+    }
+  }
   const orphans = [...present.values()].filter(
     ({ object }) => deps.watches(object.namespace) && deps.rules.cache.keysByIndex('uid', object.uid).size === 0,
   );
   if (orphans.length > 0) {
     deps.log.info({ system: system.key, forwards: orphans.length }, 'removing forwards whose objects are gone');
     await system.directory.tombstoneForwards(orphans.map(({ object }) => ({ uid: object.uid })));
+    for (const { object } of orphans) deps.context.live.delete(object.uid);
   }
   await enqueueDiffering(deps, system, present);
   return orphans.length > 0;
+}
+
+/** The first comparison with a directory; until it has succeeded, nobody writes there. */
+export function learnForwards(deps: ForwardRuleDependencies, system: AttachedSystem): Promise<void> {
+  const { directory } = system;
+  const under = deps.learned.get(directory);
+  if (under !== undefined) return under;
+  const learning = compareForwards(deps, system).then(() => undefined);
+  deps.learned.set(directory, learning);
+  learning.catch(() => deps.learned.delete(directory));
+  return learning;
 }
 
 async function enqueueDiffering(

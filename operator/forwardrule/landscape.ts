@@ -17,7 +17,9 @@ export interface Landscape {
   mailbox(namespace: string, name: string): Mailbox | undefined;
   /** Who has exactly this address in a system. */
   owner(system: string, address: string): Owner | undefined;
-  /** Who gets mail for an address in a domain of a system: the owner, or by way of postmaster or a catch-all. */
+  /** Where an address in a domain of a system is looked for: itself, then postmaster's and the catch-all. */
+  candidates(system: string, address: string): string[];
+  /** Who gets mail for it: the owner of the first of these that leads somewhere. */
   receiver(system: string, address: string): Owner | undefined;
 }
 
@@ -32,9 +34,11 @@ export interface LandscapeSources {
   hosting: Pick<HostingView, 'domain' | 'host'>;
   /** Its spec, if the MailSystem exists and can be understood. */
   systemSpec: (system: string) => MailSystemResolved | undefined;
+  /** Whether a rule has a webhook or a command that may get mail. */
+  hasBot: (rule: ForwardRule, spec: ForwardRuleResolved, system: string) => boolean;
 }
 
-export function createLandscape({ rules, mailboxes, hosting, systemSpec }: LandscapeSources): Landscape {
+export function createLandscape({ rules, mailboxes, hosting, systemSpec, hasBot }: LandscapeSources): Landscape {
   const isIn = (system: string, address: string, namespace = ''): boolean =>
     hosting.domain(namespace, domainPart(address))?.system === system;
 
@@ -52,13 +56,36 @@ export function createLandscape({ rules, mailboxes, hosting, systemSpec }: Lands
     return attached === undefined ? { kind: 'mailbox', object: first } : { kind: 'forward', object: attached };
   };
 
-  const receiver = (system: string, address: string, seen = 0): Owner | undefined => {
-    const exact = owner(system, address);
-    if (exact !== undefined) return exact;
-    const postmaster = systemSpec(system)?.postmaster;
-    const local = address.slice(0, address.lastIndexOf('@'));
-    if (seen === 0 && postmaster !== undefined && POSTMASTERS.includes(local)) return receiver(system, postmaster, 1);
-    return owner(system, `*@${domainPart(address)}`);
+  const candidates = (system: string, address: string): string[] => [
+    address,
+    ...postmasterFor(systemSpec(system), address),
+    `*@${domainPart(address)}`,
+  ];
+
+  /** @param looked rules that were looked at on the way, and whether they lead anywhere */
+  const receiver = (system: string, address: string, looked: Map<string, boolean>): Owner | undefined => {
+    for (const candidate of candidates(system, address)) {
+      const found = owner(system, candidate);
+      if (found !== undefined && (found.kind === 'mailbox' || leads(system, found.object, looked))) return found;
+    }
+    return undefined;
+  };
+
+  /** A rule without a single possible target is not in the directory. One in a circle is taken to lead somewhere, so that it is found. */
+  const leads = (system: string, rule: ForwardRule, looked: Map<string, boolean>): boolean => {
+    const uid = rule.metadata.uid ?? '';
+    const known = looked.get(uid);
+    if (known !== undefined) return known;
+    looked.set(uid, true);
+    const spec = resolved(rule);
+    const reaches = (target: string): boolean => {
+      const host = hosting.host(system, domainPart(target));
+      if (host === undefined) return true;
+      return consents(host, rule.metadata.namespace ?? '') && receiver(system, target, looked) !== undefined;
+    };
+    const any = 'value' in spec && (hasBot(rule, spec.value, system) || spec.value.to.map(baseOf).some(reaches));
+    looked.set(uid, any);
+    return any;
   };
 
   return {
@@ -66,8 +93,14 @@ export function createLandscape({ rules, mailboxes, hosting, systemSpec }: Lands
     host: hosting.host,
     mailbox: (namespace, name) => mailboxes.get(`${namespace}/${name}`),
     owner,
-    receiver: (system, address) => receiver(system, address),
+    candidates,
+    receiver: (system, address) => receiver(system, address, new Map()),
   };
+}
+
+function postmasterFor(spec: MailSystemResolved | undefined, address: string): string[] {
+  const local = address.slice(0, address.lastIndexOf('@'));
+  return spec?.postmaster !== undefined && POSTMASTERS.includes(local) ? [spec.postmaster] : [];
 }
 
 /** Whether a rule forwards the mail of a mailbox: its address is one of the mailbox's own, and the mailbox keeps a copy. */

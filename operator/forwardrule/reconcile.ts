@@ -2,13 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardRule } from '../../crds/forwardrule.js';
 import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
-import type { ForwardOutcome, ForwardRow } from '../directory/rows.js';
+import type { ForwardOutcome } from '../directory/rows.js';
 import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
-import { enqueueInterested, type ForwardRuleDependencies, type GoneForward } from './dependencies.js';
-import { type DesiredForward, desiredForward } from './desired.js';
+import { enqueueHeld, enqueueInterested, type ForwardRuleDependencies, type GoneForward } from './dependencies.js';
+import { desiredForward } from './desired.js';
+import { learnForwards } from './inventory.js';
 import { addressesOf } from './landscape.js';
 import { type Plan, report } from './report.js';
+import { rowOf } from './row.js';
 
 /** How long a batch waits for the directory's replicas before it says that it waits. */
 const REPLAY_WAIT_MS = 1_000;
@@ -28,6 +30,7 @@ export async function reconcileForwardRules(
     if (object === undefined || isPaused(object) || results.has(key)) return [];
     return [{ key, object, ...desiredForward(object, deps.context) }];
   });
+  noteHeld(deps, keys, plans);
   const groups = groupBySystem(plans);
   await Promise.all([...groups].map(([system, group]) => reconcileGroup(deps, system, group, results)));
   return results;
@@ -43,6 +46,7 @@ async function reconcileGroup(
   const system = deps.systems.get(systemKey);
   if (system === undefined) return awaitSystem(deps, systemKey, plans, results);
   try {
+    await learnForwards(deps, system);
     await report(deps, plans, results, await project(deps, system, plans));
   } catch (error) {
     if (error instanceof DirectoryUnavailable) {
@@ -76,34 +80,61 @@ function isSettled(deps: ForwardRuleDependencies, { metadata, status }: ForwardR
 
 async function project(
   deps: ForwardRuleDependencies,
-  { directory }: AttachedSystem,
+  { key: system, directory }: AttachedSystem,
   plans: readonly Plan[],
 ): Promise<{ outcomes: Map<string, ForwardOutcome>; lagging: readonly string[] }> {
   const without = plans.filter(({ forward }) => forward === 'none');
   if (without.length > 0) await directory.tombstoneForwards(without.map(({ object }) => ({ uid: uidOf(object) })));
+  for (const { key, object } of without) unlearn(deps, key, uidOf(object));
   const rows = plans.flatMap(({ object, forward }) => rowOf(object, forward));
   const outcomes = new Map<string, ForwardOutcome>();
   if (rows.length === 0) return { outcomes, lagging: [] };
   const { value, lsn } = await directory.projectForwards(rows);
   const byUid = new Map(value.map((outcome) => [outcome.uid, outcome]));
-  for (const { key, object } of plans) {
-    const outcome = byUid.get(uidOf(object));
-    if (outcome !== undefined) outcomes.set(key, outcome);
-    if (outcome?.result === 'written') tellRivals(deps, object);
+  for (const plan of plans) {
+    const outcome = byUid.get(uidOf(plan.object));
+    if (outcome === undefined) continue;
+    outcomes.set(plan.key, outcome);
+    learn(deps, system, plan, outcome);
   }
   return { outcomes, lagging: await waitForReplicas(directory, lsn) };
-}
-
-/** The row of a rule that is to be projected; none for one that is held back. */
-export function rowOf(object: ForwardRule, forward: DesiredForward | 'none' | undefined): ForwardRow[] {
-  if (forward === undefined || forward === 'none') return [];
-  const { namespace = '', name, creationTimestamp = '' } = object.metadata;
-  return [{ ...forward, object: { uid: uidOf(object), namespace, name }, createdAt: creationTimestamp }];
 }
 
 function uidOf(object: ForwardRule): string {
   return object.metadata.uid ?? '';
 }
+
+/** Remembers what the directory has now, and lets those look again whose claim this write may have touched. */
+function learn(
+  deps: ForwardRuleDependencies,
+  system: string,
+  { key, object, forward }: Plan,
+  outcome: ForwardOutcome,
+): void {
+  const { live } = deps.context;
+  if (outcome.result === 'refused' || forward === undefined || forward === 'none') {
+    unlearn(deps, key, uidOf(object));
+    return;
+  }
+  live.set(system, uidOf(object), forward);
+  if (outcome.result !== 'written') return;
+  tellRivals(deps, object);
+  enqueueHeld(deps, key);
+}
+
+function unlearn({ context, held, queue }: ForwardRuleDependencies, key: string, uid: string): void {
+  if (context.live.get(uid) === undefined) return;
+  context.live.delete(uid);
+  enqueueHeld({ held, queue }, key);
+}
+
+/** Rules in circles look again at every change of an address or of the directory: what is live of them is in no index. */
+function noteHeld(deps: ForwardRuleDependencies, keys: readonly string[], plans: readonly Plan[]): void {
+  for (const key of keys) deps.held.delete(key);
+  for (const { key, problems } of plans) if (problems.some(({ reason }) => HELD.has(reason))) deps.held.add(key);
+}
+
+const HELD = new Set<string>(['LoopDetected', 'ChainTooLong']);
 
 /** This write may have taken the address from somebody: let those look again. */
 function tellRivals(deps: ForwardRuleDependencies, object: ForwardRule): void {
@@ -160,6 +191,7 @@ function forget(deps: ForwardRuleDependencies, key: string, entry: GoneForward):
   const rest = (deps.gone.get(key) ?? []).filter((other) => other !== entry);
   if (rest.length === 0) deps.gone.delete(key);
   else deps.gone.set(key, rest);
+  unlearn(deps, key, entry.uid);
   for (const address of entry.addresses) {
     enqueueInterested(deps, address);
     deps.onAddress(address);

@@ -5,7 +5,8 @@ import type { Result } from '../runtime/controller.js';
 import { keyOf } from '../runtime/object.js';
 import { forwardRuleType } from '../types.js';
 import type { ForwardRuleDependencies } from './dependencies.js';
-import { type Desired, targetCount } from './desired.js';
+import type { Desired } from './desired.js';
+import { targetCount } from './forward.js';
 import { addressesOf } from './landscape.js';
 import { type ForwardObservation, forwardStatus, type Verdict } from './status.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DesiredForward } from './desired.js';
+import type { DesiredForward } from './forward.js';
 import { type ForwardObservation, forwardStatus } from './status.js';
 
 const forward: DesiredForward = {

@@ -1,7 +1,7 @@
 import type { Condition } from '../../crds/condition.js';
 import type { ForwardOutcome } from '../directory/rows.js';
 import type { Problem } from './context.js';
-import { type DesiredForward, targetCount } from './desired.js';
+import { type DesiredForward, targetCount } from './forward.js';
 
 /** What a controller says about one aspect; the runtime adds times and generations. */
 export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
