@@ -1,6 +1,15 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -38,6 +47,9 @@ const PREFIX = process.env.POSTHORN_IMAGE_PREFIX ?? 'localhost/posthorn';
 const TAG = process.env.POSTHORN_IMAGE_TAG ?? 'dev';
 const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'SETGID', 'SETUID'];
 const BRIDGE = 'ph-checks';
+// podman's settings as hack/images writes them for containers and small machines
+const PODMAN_CONF = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'posthorn/images/containers.conf');
+if (!process.env.CONTAINERS_CONF && existsSync(PODMAN_CONF)) process.env.CONTAINERS_CONF = PODMAN_CONF;
 
 export const sh = (command: string): string =>
   execFileSync('bash', ['-ceuo', 'pipefail', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
