@@ -278,7 +278,9 @@ describe('required authentication of senders', () => {
     await sendFrom(smtp, { from: freshSender(), to: ours('tagger'), messageId: bad });
     await sendFrom(smtp, { from: freshSender(), to: ours('tagger'), messageId: good }, signer);
     // What is marked lies in Junk.
-    expect(await waitForMessage(imap, login(local('tagger')), bad, 'Junk')).toMatch(/^X-Posthorn-Unauthenticated: yes/m);
+    expect(await waitForMessage(imap, login(local('tagger')), bad, 'Junk')).toMatch(
+      /^X-Posthorn-Unauthenticated: yes/m,
+    );
     expect(await waitForMessage(imap, login(local('tagger')), good)).not.toMatch(/^X-Posthorn-Unauthenticated: yes/m);
   });
 });

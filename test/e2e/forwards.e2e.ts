@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { forwardRuleType, mailDomainType } from '../../operator/types.js';
 import { domain, forwardRule, hostname, login, namespace } from './lib/environment.js';
 import { findMessages, waitForMessage } from './lib/imap.js';
-import { apply, kubectl, remove, waitFor, waitForCondition } from './lib/kube.js';
+import { apply, kubectl, kubectlOk, remove, waitFor, waitForCondition } from './lib/kube.js';
 import { decode, type Received, received, refused, resolverOf, waitForReceived } from './lib/outside.js';
 import { publishSender, type Signer, senderDomain, sendFrom } from './lib/sender.js';
 import { dialogue, refusal, send } from './lib/smtp.js';
@@ -185,7 +185,13 @@ describe('a loop', () => {
     await sendFrom(smtp, { from: freshSender(), to: ours('looper'), messageId });
     const out = `back+${local('looper')}=${domain}@outside.example`;
     await waitForReceived(outside, out);
-    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    // It came back, and was refused.
+    await waitFor('the mx to refuse it', async () => {
+      const log = await kubectlOk(['logs', '-n', namespace, 'mail-mx-0', '-c', 'postfix', '--since=120s']);
+      return log.split('\n').some((line) => line.includes('5.4.6') && line.includes(local('looper')))
+        ? true
+        : undefined;
+    });
     expect(await received(outside, out)).toHaveLength(1);
   });
 
