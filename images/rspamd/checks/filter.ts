@@ -259,7 +259,10 @@ const senderChecks: Record<string, Check> = {
     const dkim = await signed(message(), 'outside.test');
     const elsewhere = { ip: '198.51.100.9', from: 'bounce@elsewhere.test' };
     assert.equal((await under(stage, strict, dkim, elsewhere)).reply, 'accept', 'by DKIM');
-    assert.equal((await under(stage, strict, message())).reply, 'accept', 'by SPF');
+    const bySpf = await under(stage, strict, message());
+    assert.equal(bySpf.reply, 'accept', 'by SPF');
+    assert.match(header(bySpf, 'X-Spamd-Result') ?? '', /^default: False \[-?[\d.]+ \/ -?[\d.]+\]/);
+    assert.equal(header(bySpf, 'X-Spam'), undefined);
     assert.equal((await under(stage, { ...strict, greylistAbove: 0.1, tagAbove: -50 }, message())).reply, 'accept');
     for (const [why, raw, session] of [
       ['neither', message(), elsewhere],

@@ -256,16 +256,16 @@ local function mark(task, decision)
     -- "X-Spam: Yes", though the score alone would not do
     task:set_pre_result { action = 'add header', module = 'posthorn', flags = 'least' }
   end
-  if decision.allowed then
-    for _, action in ipairs { 'reject', 'add header', 'greylist' } do
-      task:disable_action(action)
-    end
-  end
 end
 
 local function let_in(task, decision)
   mark(task, decision)
-  task:disable_action('soft reject')
+  if decision.allowed then
+    -- whatever the score, and without greylisting
+    task:set_pre_result { action = 'no action', module = 'posthorn', priority = 1 }
+  else
+    task:disable_action('soft reject')
+  end
 end
 
 local function decide(task)
