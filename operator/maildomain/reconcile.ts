@@ -6,7 +6,7 @@ import type { DkimKey } from '../signing/secret.js';
 import type { AttachedSystem } from '../systems.js';
 import { mailDomainType } from '../types.js';
 import type { Hosted, MailDomainDependencies } from './dependencies.js';
-import type { NotHosted } from './hosting.js';
+import { domainOf, type NotHosted } from './hosting.js';
 import { challengeRecord } from './ownership.js';
 import { awaitProof, isTenant, verifyTenant } from './proof.js';
 import { directoryState, signingState } from './provision.js';
@@ -33,8 +33,8 @@ export async function reconcileMailDomain(deps: MailDomainDependencies, key: str
 
 async function refuse(deps: MailDomainDependencies, object: MailDomain, hosting: NotHosted): Promise<Result> {
   const had = hasSystem(object);
-  await writeDomainStatus(deps, object, notHosted(hosting), undefined, object.status?.ownership);
-  if (had) deps.onHosted(object.metadata.namespace ?? '', object.status?.domain ?? '');
+  await writeDomainStatus(deps, object, notHosted(hosting), domainOf(object), object.status?.ownership);
+  if (had) deps.onHosted(object.metadata.namespace ?? '', domainOf(object) ?? '');
   return {};
 }
 
