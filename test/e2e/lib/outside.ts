@@ -72,10 +72,26 @@ export async function ensureOutside(): Promise<Outside> {
   const anchor = await waitFor('the root zone to be signed', () => rootAnchor(), 60_000);
   await setRecords([
     { name: 'strict.example', type: 'MX', value: '10 mx.strict.example.' },
-    { name: 'mx.strict.example', type: 'A', value: strict },
     { name: 'strict.example', type: 'TXT', value: '"v=spf1 a:mx.strict.example -all"' },
+    ...(await hostRecords('mx.strict.example', 'strict', strict)),
+    ...(await hostRecords('mx.outside.example', 'sink', sink)),
   ]);
   return { nameServer, sink, strict, trustAnchor: anchor };
+}
+
+/** A server sends from its pod's address: that is one of its host's too, and leads back to the name. Else it is greylisted. */
+async function hostRecords(name: string, app: string, service: string) {
+  type Pod = KubeObject & { status?: { podIP?: string; phase?: string } };
+  const { items } = await kube().list<Pod>(builtin.pod, { namespace: outsideNamespace, labelSelector: `app=${app}` });
+  const pods = items.map(({ status }) => status?.podIP).filter((address) => address !== undefined);
+  return [
+    ...[service, ...pods].map((value) => ({ name, type: 'A', value })),
+    ...pods.map((address) => ({
+      name: `${address.split('.').reverse().join('.')}.in-addr.arpa`,
+      type: 'PTR',
+      value: `${name}.`,
+    })),
+  ];
 }
 
 /** Enters records in the private root zone; replaces those of the same name and type. */
