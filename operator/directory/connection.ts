@@ -55,7 +55,7 @@ export function openDatabase(connection: DirectoryConnection): Database {
     application_name: 'posthorn-operator',
   });
   // An idle connection that breaks is dropped by the pool; without a listener it would end the process.
-  pool.on('error', () => undefined);
+  pool.on('error', ignore);
   return {
     transaction: async (doing, work) => (await transaction(pool, timeoutMs, doing, 'COMMIT', work)).value,
     write: async (doing, work) => {
@@ -87,6 +87,8 @@ async function transaction<T>(
   let client: pg.PoolClient | undefined;
   try {
     client = await pool.connect();
+    // A connection that breaks tells the query and raises an event too, which would end the process if nobody listened.
+    client.on('error', ignore);
     // Not as connection parameters: a pooler refuses those, and in transaction mode sessions are shared.
     await client.query(`BEGIN; SET LOCAL statement_timeout = ${timeoutMs}; SET LOCAL lock_timeout = ${timeoutMs}`);
     const value = await work(client);
@@ -97,5 +99,9 @@ async function transaction<T>(
     const error = directoryError(doing, cause);
     client?.release(error);
     throw error;
+  } finally {
+    client?.off('error', ignore);
   }
 }
+
+const ignore = (): void => undefined;

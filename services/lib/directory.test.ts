@@ -1,4 +1,4 @@
-import { createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { DirectoryRejected, DirectoryUnavailable } from '../../operator/directory/errors.js';
 import {
@@ -147,6 +147,31 @@ describe('a pool', () => {
     const sql = 'SELECT pg_is_in_recovery() AS replica';
     expect(await directory.ask({ doing: 'x', sql, leader: true })).toEqual([{ replica: false }]);
     expect(await directory.ask({ doing: 'x', sql })).toEqual([{ replica: true }]);
+  });
+
+  it('survives a connection that is reset while it is asked', async () => {
+    const reset = new Set<Socket>();
+    const server = createServer((client) => {
+      const upstream = connect(test.server.port, '127.0.0.1');
+      reset.add(client);
+      for (const [from, to] of [
+        [client, upstream],
+        [upstream, client],
+      ] as const) {
+        from.on('data', (chunk) => to.write(chunk)).on('error', () => undefined);
+        from.on('close', () => to.destroy());
+      }
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { directory } = pool([(server.address() as AddressInfo).port]);
+    const asked = directory.ask({ doing: 'sleep', sql: 'SELECT pg_sleep(2)' });
+    setTimeout(() => {
+      for (const socket of reset) socket.resetAndDestroy();
+    }, 500);
+    await expect(asked).rejects.toThrow(DirectoryUnavailable);
+    // an error event that nobody listens to would come now, and end the process
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    server.close();
   });
 
   it('goes on when a member ends all connections', async () => {

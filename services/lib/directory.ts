@@ -130,7 +130,7 @@ function openPool(options: DirectoryOptions, host: string, port: number, tls: Tl
     application_name: options.application,
   });
   // An idle connection that breaks is dropped by the pool; without a listener it would end the process.
-  pool.on('error', () => undefined);
+  pool.on('error', ignore);
   return pool;
 }
 
@@ -194,6 +194,8 @@ async function askMember<Row extends object>(
 /** The connection is kept after an error that the server itself has told, and given up after any other. */
 async function run<Row extends object>(pool: pg.Pool, question: Question<Row>): Promise<Row[]> {
   const client = await pool.connect();
+  // A connection that breaks tells the query and raises an event too, which would end the process if nobody listened.
+  client.on('error', ignore);
   try {
     const { rows } = await client.query<Row>(question.sql, [...(question.values ?? [])]);
     client.release();
@@ -201,8 +203,12 @@ async function run<Row extends object>(pool: pg.Pool, question: Question<Row>): 
   } catch (error) {
     client.release(!reachedServer(error));
     throw error;
+  } finally {
+    client.off('error', ignore);
   }
 }
+
+const ignore = (): void => undefined;
 
 /** SQLSTATE classes that say that the server, or the pooler before it, cannot work now. */
 const DOWN = /^(08|28|3D|53|57P)/;
