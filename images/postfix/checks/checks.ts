@@ -218,12 +218,53 @@ const submissionChecks: Record<string, Check> = {
       assert.match(await client.send(`MAIL FROM:<${from}>`), /^553 5\.7\.1 /, `<${from}>`);
       client.close();
     }
-    for (const from of ['alice@example.org', 'sales@example.org', 'Alice+tag@Example.org']) {
+    // an alias, a detail, a shared mailbox that says so, and a forward that says so
+    const mine = [
+      'alice@example.org',
+      'sales@example.org',
+      'Alice+tag@Example.org',
+      'box@example.org',
+      'ariel@example.org',
+    ];
+    for (const from of mine) {
       const client = await submission();
       await client.send(`MAIL FROM:<${from}>`);
       assert.match(await client.send('RCPT TO:<user@outside.test>'), /^250 /, from);
       assert.match(await client.send('RCPT TO:<nobody@example.org>'), /^550 5\.1\.1 /, from);
       client.close();
+    }
+    const bob = await submission('bob@example.org');
+    for (const from of ['box@example.org', 'ariel@example.org', 'alice@example.org']) {
+      assert.match(await bob.send(`MAIL FROM:<${from}>`), /^553 5\.7\.1 /, from);
+    }
+    bob.close();
+  },
+  'submission: an account that is suspended or blocked is refused at its next MAIL, in an open session': async ({
+    stage,
+  }) => {
+    for (const state of ['Suspended', 'SendBlocked', 'ReceiveOnly', 'LoginOff']) {
+      const client = await submission('bob@example.org');
+      assert.match(await client.send('MAIL FROM:<bob@example.org>'), /^250 /);
+      await client.send('RSET');
+      await stage.sql(`UPDATE posthorn.mailboxes SET state = '${state}' WHERE object_name = 'bob'`);
+      try {
+        assert.match(await client.send('MAIL FROM:<bob@example.org>'), /^(421|5\d\d) /, state);
+      } finally {
+        await stage.sql("UPDATE posthorn.mailboxes SET state = 'Active' WHERE object_name = 'bob'");
+        client.close();
+      }
+    }
+  },
+  'submission: without its gatekeeper nothing is taken': async ({ stage }) => {
+    const client = await submission();
+    const gatekeeper = stage.container('submission', 'gatekeeper');
+    await stage.podman('stop', '-t', '2', gatekeeper);
+    try {
+      assert.match(await client.send('MAIL FROM:<alice@example.org>'), /^4/);
+      client.close();
+    } finally {
+      await stage.podman('start', gatekeeper);
+      await until('gatekeeper', () => stage.healthy('submission', 'gatekeeper', 'gatekeeper'), 60);
     }
   },
   'submission: mail to us goes to the store by way of the mx, and hides the client': async ({ store }) => {
@@ -231,12 +272,19 @@ const submissionChecks: Record<string, Check> = {
       Subject: 'internal',
       From: 'alice@example.org',
       'X-Originating-IP': '192.0.2.7',
+      'x-client-ip': '192.0.2.7',
       'X-Spam': 'Yes',
+      'X-Posthorn-Policy': 'x',
+      'Authentication-Results': `${HOSTNAME}; auth=pass`,
+      Received: 'from home (home [192.0.2.7])\r\n\tby laptop.lan with ESMTP id 1;\r\n\tTue, 24 Nov 2026 10:00:00 +0000',
     };
     assert.match(await submit('alice@example.org', 'bob@example.org', message(headers)), /^250/);
     const { raw, to } = await until('delivery', () => withSubject(store, 'internal'));
     assert.deepEqual(to, ['bob@example.org']);
-    assert.doesNotMatch(raw, /laptop|10\.99\.7\.1\b|192\.0\.2\.7|X-Spam/);
+    assert.doesNotMatch(raw, /laptop|10\.99\.7\.1\b|192\.0\.2\.7|X-Spam|X-Posthorn/);
+    assert.match(raw, /^Received: by client\.invalid; Tue, 24 Nov 2026 10:00:00 \+0000\r$/m);
+    // the mx's, and no other
+    assert.deepEqual(raw.match(/^Authentication-Results: .*/gm), [`Authentication-Results: ${HOSTNAME}; auth=pass`]);
     assert.match(raw, /^Received: by mail\.example\.org \(Postfix\) with ESMTPSA id /m);
   },
   'submission: mail to the world leaves signed': async ({ stage, outside }) => {

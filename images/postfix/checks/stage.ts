@@ -298,7 +298,11 @@ const SEED = `
     ('f-no', 'nobot@example.org', '{}', '[{"webhook": {"url": "https://no.example"}}]', NULL, 'mail', 'nobot', now());
   INSERT INTO posthorn.addresses (address, domain, kind, forward, claimed_at, claimant)
     SELECT address, 'example.org', 'forward', uid, now(), uid FROM posthorn.forwards WHERE uid <> 'f-same';
-  UPDATE posthorn.addresses SET forward = 'f-same' WHERE address = 'kept@example.org';`;
+  UPDATE posthorn.addresses SET forward = 'f-same' WHERE address = 'kept@example.org';
+  UPDATE posthorn.forwards SET send_as = 'alice' WHERE uid = 'f-out';
+  INSERT INTO posthorn.members (mailbox, namespace, member, rights, send_as)
+    SELECT uuid, 'mail', member, 'ReadWrite', send_as FROM posthorn.mailboxes, (VALUES ('alice', true), ('bob', false)) m (member, send_as)
+    WHERE object_name = 'box';`;
 
 function values(directoryPort: number): Record<string, string> {
   return {
