@@ -276,7 +276,7 @@ const CONTAINER = '--read-only --read-only-tmpfs=false --security-opt=no-new-pri
 function startRole(root: string, role: Role, port: number): void {
   const config = writeConfig(join(root, role, 'config'), 'dovecot', role, values(port));
   const mounts = [
-    `-v ${config}:/config:ro -v ${join(root, 'hosts')}:/etc/hosts:ro`,
+    `-v ${config}:/config:ro -v ${join(root, 'hosts')}:/etc/hosts:ro -e 'SESSION_CUTTER_AGAIN=6 9'`,
     mountSecret(root, role, 'tls', join(root, 'ca', role)),
     emptyDir(root, role, '/run'),
     emptyDir(root, role, '/tmp'),
