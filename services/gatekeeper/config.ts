@@ -46,7 +46,7 @@ export const gatekeeperConfig = z.object({
       messages: z.int().min(1).default(20),
       unknownRecipients: z.int().min(1).default(30),
       surgeFactor: z.number().min(1).default(5),
-      surgeAbove: z.int().min(1).default(200),
+      surgeAbove: z.int().min(1).default(500),
       pauseMinutes: z.int().min(1).default(60),
     })
     .prefault({}),
