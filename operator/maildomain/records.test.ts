@@ -19,7 +19,12 @@ describe('expectedRecords', () => {
 
   it('has reports sent to the postmaster', () => {
     const dmarc = expectedRecords({ ...facts, postmaster: 'postmaster@example.org' }).at(-1);
-    expect(dmarc?.value).toBe('"v=DMARC1; p=none; rua=mailto:postmaster@example.org"');
+    expect(dmarc?.value).toBe('"v=DMARC1; p=none; aspf=s; rua=mailto:postmaster@example.org"');
+  });
+
+  it('lets only its very domain prove by SPF who wrote: senders of forwarded mail have the organisational domain in common', () => {
+    const dmarc = expectedRecords({ domain: 'example.org', hostname: 'mail.example.org' }).at(-1);
+    expect(dmarc?.value.slice(1, -1).split('; ')).toContain('aspf=s');
   });
 });
 

@@ -19,7 +19,11 @@ export interface DomainFacts {
   postmaster?: string | undefined;
 }
 
-/** MX (RFC 5321, 5), SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489) records that the domain should have. */
+/**
+ * MX (RFC 5321, 5), SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489) records that the domain should have. SPF is to be
+ * aligned strictly: forwarded mail of strangers leaves with a sender in the SRS domain, which shares the organisational domain
+ * of `hostname`. Relaxed, a From in that domain would pass by it.
+ */
 export function expectedRecords({ domain, hostname, dkim, postmaster }: DomainFacts): DnsRecord[] {
   const reports = postmaster === undefined ? '' : `; rua=mailto:${postmaster}`;
   return [
@@ -43,7 +47,7 @@ export function expectedRecords({ domain, hostname, dkim, postmaster }: DomainFa
     {
       name: `_dmarc.${domain}`,
       type: 'TXT',
-      value: quoted(`v=DMARC1; p=none${reports}`),
+      value: quoted(`v=DMARC1; p=none; aspf=s${reports}`),
       purpose: 'DMARC: what receivers do with mail that fails SPF and DKIM',
     },
   ];
