@@ -81,7 +81,8 @@ BEGIN
 END
 $$;
 
--- The store's view of a mailbox; what is new is at the end.
+-- The store's view of a mailbox; what is new is at the end. A replica whose view is older than a minute has no rows, so
+-- that mail is put off: the address may be another mailbox's by now.
 -- addresses: its own, the main one first. over: quota_state() said that it is full; NULL: look again.
 -- shared: mailboxes of others that it may open, each under a name that is unique among them; NULL when this member
 -- lags, so that nobody opens what was taken away.
@@ -108,7 +109,10 @@ CREATE OR REPLACE VIEW directory_v1.userdb AS
         ) AS shared
     FROM posthorn.addresses a
     JOIN posthorn.mailboxes m ON m.uuid = a.mailbox
-    WHERE a.kind = 'mailbox' AND m.deleted_at IS NULL;
+    WHERE a.kind = 'mailbox' AND m.deleted_at IS NULL
+      AND (NOT pg_is_in_recovery() OR EXISTS (
+          SELECT FROM posthorn.heartbeat h WHERE h.beat BETWEEN statement_timestamp() - interval '1 minute'
+                                                            AND statement_timestamp() + interval '1 minute'));
 
 -- Declared scripts of a shard that have changed since; script NULL: there is none any more. Looks back further, too.
 CREATE FUNCTION directory_v1.declared_sieve(shard text, since timestamptz)
