@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bounced, deliveryId, printable, queuedAt } from './delivery.js';
+import { bounced, deliveryId, printable, queuedAt, writtenTo } from './delivery.js';
 
 const body = 'From: a@example.org\r\nReceived: not a header here? yes, one\r\n\r\nReceived: in the body\r\n';
 const hop = (id: string, date: string) =>
@@ -29,6 +29,14 @@ describe('deliveryId', () => {
       deliveryId('u.0', longer),
     ];
     expect(new Set(ids).size).toBe(4);
+  });
+
+  it('differs for two addresses that lead to one target, and not by what earlier hops noted', () => {
+    const to = (address: string, earlier = 'x@example.org') =>
+      message(`Delivered-To: ${address}\r\n${hop('AAAA', 'x')}Delivered-To: ${earlier}\r\n${hop('MX1', 'x')}`);
+    expect(deliveryId('u.0', to('a@example.org'))).not.toBe(deliveryId('u.0', to('b@example.org')));
+    expect([to('a+x@example.org'), to('b@example.org')].map(writtenTo)).toEqual(['a+x@example.org', 'b@example.org']);
+    expect(writtenTo(message(`${hop('AAAA', 'x')}Delivered-To: x@example.org\r\n${hop('MX1', 'x')}`))).toBeUndefined();
   });
 
   it('covers everything when there is one Received header or none', () => {

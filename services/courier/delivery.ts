@@ -6,6 +6,8 @@ export interface Delivery {
   readonly id: string;
   /** `RULEUID.N`: what is before the @ of the recipient. */
   readonly token: string;
+  /** Address that was written to, as the forward role notes it: with its detail, or the one that a catch-all caught. */
+  readonly recipient?: string | undefined;
   /** Envelope sender; empty for reports. */
   readonly sender: string;
   readonly message: Buffer;
@@ -47,35 +49,49 @@ export function printable(text: string): string {
 const HEADER_LIMIT = 256 * 1024;
 
 /**
- * Names a delivery by what doesn't change between attempts: the target and the message without the header fields that the
- * last hop put on top. Those name a queue file of the forward role, and a message that the mx handed over twice (its
- * connection broke before the answer) is still one message. 32 hexadecimal digits.
+ * Names a delivery by what doesn't change between attempts: the target, the address that was written to, and the message
+ * without the header fields that the last hop put on top. Those name a queue file of the forward role, and a message that the
+ * mx handed over twice (its connection broke before the answer) is still one message. One message to two addresses that a
+ * catch-all hands to the same target is two deliveries. 32 hexadecimal digits.
  */
 export function deliveryId(token: string, message: Buffer): string {
-  const start = secondReceived(message) ?? 0;
-  return createHash('sha256').update(`${token}\n`).update(message.subarray(start)).digest('hex').slice(0, 32);
+  const [, second] = fieldsOf(message, 'received');
+  return createHash('sha256')
+    .update(`${token}\n${writtenTo(message) ?? ''}\n`)
+    .update(message.subarray(second?.at ?? 0))
+    .digest('hex')
+    .slice(0, 32);
+}
+
+/** The address that the last hop noted above its Received header; what stands further down are earlier forwards. */
+export function writtenTo(message: Buffer): string | undefined {
+  const [received] = fieldsOf(message, 'received');
+  const [noted] = fieldsOf(message, 'delivered-to');
+  if (noted === undefined || (received !== undefined && noted.at > received.at)) return undefined;
+  return noted.text.trim();
 }
 
 /** When the last hop took the message: the date of its topmost Received header. */
 export function queuedAt(message: Buffer): Date | undefined {
-  const field = receivedFields(message).next().value?.text;
-  const date = new Date(field?.slice(field.lastIndexOf(';') + 1).replace(/\([^)]*\)/g, '') ?? '');
+  const [field] = fieldsOf(message, 'received');
+  const text = field?.text ?? '';
+  const date = new Date(text.slice(text.lastIndexOf(';') + 1).replace(/\([^)]*\)/g, ''));
   return Number.isNaN(date.getTime()) ? undefined : date;
 }
 
-function secondReceived(message: Buffer): number | undefined {
-  const fields = receivedFields(message);
-  fields.next();
-  return fields.next().value?.at;
-}
-
-/** Received header fields in order, unfolded, with the octet at which each begins. */
-function* receivedFields(message: Buffer): Generator<{ at: number; text: string }, undefined> {
+/** Header fields of a name in order, unfolded, with the octet at which each begins; the first two are enough. */
+function fieldsOf(message: Buffer, name: 'received' | 'delivered-to'): { at: number; text: string }[] {
   const text = message.subarray(0, HEADER_LIMIT).toString('latin1');
   const end = /\r?\n\r?\n/.exec(text)?.index ?? text.length;
-  const pattern = /^received:((?:.*(?:\r?\n[ \t])?)*)/gim;
-  for (const match of text.slice(0, end).matchAll(pattern)) {
-    yield { at: match.index, text: (match[1] ?? '').replace(/\r?\n[ \t]/g, ' ') };
+  const found: { at: number; text: string }[] = [];
+  for (const match of text.slice(0, end).matchAll(PATTERNS[name])) {
+    found.push({ at: match.index, text: (match[1] ?? '').replace(/\r?\n[ \t]/g, ' ') });
+    if (found.length === 2) break;
   }
-  return undefined;
+  return found;
 }
+
+const PATTERNS = {
+  received: /^received:((?:.*(?:\r?\n[ \t])?)*)/gim,
+  'delivered-to': /^delivered-to:((?:.*(?:\r?\n[ \t])?)*)/gim,
+};

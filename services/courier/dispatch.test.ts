@@ -68,12 +68,17 @@ describe('a delivery', () => {
     expect(texts.filter(([, text]) => text?.includes('too many'))).toHaveLength(2);
   });
 
-  it('whose rule is gone comes back; one of which the directory is not sure waits', async () => {
+  it('whose rule is gone waits for an hour and then comes back; one of which the directory is not sure waits', async () => {
     const never = async (): Promise<Outcome> => bounced('5.0.0', 'not reached');
-    expect(await dispatcher(never, { find: async () => undefined }).dispatch(delivery('a'))).toMatchObject({
-      result: 'bounced',
-      text: expect.stringMatching(/^5\.1\.1/),
+    const now = Date.parse('2026-11-24T13:00:00Z');
+    const gone = dispatcher(never, { find: async () => undefined, now: () => now });
+    const aged = (minutes: number) => ({ ...delivery(`gone-${minutes}`), queuedAt: new Date(now - minutes * 60_000) });
+    expect(await gone.dispatch(aged(59))).toMatchObject({
+      result: 'deferred',
+      text: expect.stringMatching(/^4\.1\.1/),
     });
+    expect(await gone.dispatch(aged(61))).toMatchObject({ result: 'bounced', text: expect.stringMatching(/^5\.1\.1/) });
+    expect(await gone.dispatch(delivery('undated'))).toMatchObject({ result: 'deferred' });
     const find = () => Promise.reject(new Error('no member answered'));
     const outcome = await dispatcher(never, { find }).dispatch(delivery('a'));
     expect(outcome).toMatchObject({ result: 'deferred' });

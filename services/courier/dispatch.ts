@@ -16,6 +16,8 @@ export interface DispatchOptions {
     | undefined;
   /** How long an answer is waited for, ms; what takes longer goes on, and is found by the next attempt. Default 50 s. */
   readonly answerMs?: number | undefined;
+  /** The time, ms since 1970; for tests. */
+  readonly now?: (() => number) | undefined;
   /** How long the end of such a delivery is remembered, ms. Default 2 h: longer than the forward role waits. */
   readonly rememberMs?: number | undefined;
 }
@@ -74,7 +76,7 @@ async function deliver(delivery: Delivery, options: DispatchOptions): Promise<Ou
   let attempt = 0;
   const attemptNow = async (): Promise<Outcome> => {
     target = await options.find(delivery.token);
-    if (target === undefined) return bounced('5.1.1', 'this address forwards to nothing any more');
+    if (target === undefined) return targetGone(delivery, options.now?.() ?? Date.now());
     const leave = await options.room(delivery.token).enter();
     if (leave === undefined) return deferred('4.3.2', 'too many deliveries to this target are under way');
     attempt = options.attempts.next(delivery);
@@ -94,6 +96,15 @@ async function deliver(delivery: Delivery, options: DispatchOptions): Promise<Ou
   });
   options.onEnd?.(delivery, target, outcome, attempt);
   return outcome;
+}
+
+/** A rule that is made anew has another UID for a moment or an hour, and whoever reorders a list may see their mistake. */
+const GONE_MS = 3_600_000;
+
+function targetGone({ queuedAt }: Delivery, now: number): Outcome {
+  const old = queuedAt !== undefined && now - queuedAt.getTime() > GONE_MS;
+  const text = 'this address forwards to nothing any more';
+  return old ? bounced('5.1.1', text) : deferred('4.1.1', text);
 }
 
 async function within(ms: number, task: Promise<Outcome>): Promise<Outcome> {

@@ -158,6 +158,7 @@ function program(
     POSTHORN_DELIVERY_ID: delivery.id,
     POSTHORN_ATTEMPT: String(attempt),
     POSTHORN_ADDRESS: address,
+    POSTHORN_RECIPIENT: delivery.recipient ?? address,
     POSTHORN_SENDER: delivery.sender,
     POSTHORN_RULE: `${rule.namespace}/${rule.name}`,
     POSTHORN_REPLY: '/dev/termination-log',

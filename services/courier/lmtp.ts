@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server';
 import type { Log } from '../../operator/runtime/log.js';
 import type { TlsMaterial } from '../lib/directory.js';
-import { bounced, type Delivery, deferred, deliveryId, type Outcome, queuedAt } from './delivery.js';
+import { bounced, type Delivery, deferred, deliveryId, type Outcome, queuedAt, writtenTo } from './delivery.js';
 import { parseToken } from './target.js';
 
 export interface LmtpOptions {
@@ -112,7 +112,8 @@ async function receive(
 
 function deliveryOf(address: string, sender: string, message: Buffer): Delivery {
   const token = parseToken(address) ?? '';
-  return { id: deliveryId(token, message), token, sender, message, queuedAt: queuedAt(message) };
+  const id = deliveryId(token, message);
+  return { id, token, sender, message, recipient: writtenTo(message), queuedAt: queuedAt(message) };
 }
 
 /** smtp-server says 250 for a text, and for an error its code. */

@@ -1,19 +1,29 @@
 import { bounced, deferred, delivered, type Outcome } from './delivery.js';
 
-/** Exit codes of sysexits.h(3) that mean: this message will never be taken. Each with its status code (RFC 3463). */
+/** Exit codes of sysexits.h(3) that are about the message or its people: it will never be taken. With its status (RFC 3463). */
 const REFUSALS: Readonly<Record<number, { status: string; name: string }>> = {
-  64: { status: '5.3.0', name: 'usage' },
   65: { status: '5.6.0', name: 'data' },
-  66: { status: '5.3.0', name: 'no input' },
   67: { status: '5.1.1', name: 'no such user' },
   68: { status: '5.1.2', name: 'no such host' },
   77: { status: '5.7.1', name: 'no permission' },
-  78: { status: '5.3.5', name: 'configuration' },
 };
 
+/** The answers of HTTP that are about the message: it will never be taken. With its status (RFC 3463). */
+const REFUSED: Readonly<Record<number, string>> = {
+  400: '5.6.0',
+  410: '5.1.1',
+  413: '5.3.4',
+  415: '5.6.1',
+  422: '5.6.0',
+};
+
+/** Answers by which a program that works says: later. No reason to call somebody. */
+const LATER = [408, 425, 429];
+
 /**
- * What a command's exit code says: 0 delivered; 64 to 68, 77 and 78 bounced; 75 (EX_TEMPFAIL) and every other deferred. A
- * crash (1, 127, a signal) is deferred too: whoever repairs the program then still gets the mail.
+ * What a command's exit code says: 0 delivered; 65, 67, 68 and 77 bounced; 75 (EX_TEMPFAIL) and every other deferred. How the
+ * program was deployed (64, 66, 78, 126, 127), a crash or a signal is not the message's fault: whoever repairs it then still
+ * gets the mail.
  *
  * @param said One line that the command wrote to `$POSTHORN_REPLY`; goes to the sender with a bounce.
  */
@@ -26,12 +36,16 @@ export function outcomeOfExit(code: number, said = ''): Outcome {
   return deferred('4.3.0', text, { problem: { reason: 'CommandFailed', message: `${text}: see its log` } });
 }
 
-/** What a webhook's HTTP status says: 2xx delivered; 4xx bounced, but for 408, 425 and 429; all else deferred. */
+/**
+ * What a webhook's HTTP status says: 2xx delivered; 400, 410, 413, 415 and 422 bounced; all else deferred. That nobody may ask
+ * (401, 403, 407) or that there is nothing at the URL (404, 405) is not the message's fault.
+ */
 export function outcomeOfStatus(status: number): Outcome {
   const text = `the webhook answered HTTP ${status}`;
   if (status >= 200 && status < 300) return delivered(text);
-  if ([408, 425, 429].includes(status)) return deferred('4.3.2', text);
-  if (status >= 400 && status < 500) return bounced('5.3.0', text);
+  const refusal = REFUSED[status];
+  if (refusal !== undefined) return bounced(refusal, text);
+  if (LATER.includes(status)) return deferred('4.3.2', text);
   const message = status >= 300 && status < 400 ? `${text}: redirects are not followed` : text;
   return deferred('4.3.0', text, { problem: { reason: 'WebhookFailed', message } });
 }

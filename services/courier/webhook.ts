@@ -59,6 +59,7 @@ export function webhookHeaders(
     'x-posthorn-delivery-id': delivery.id,
     'x-posthorn-attempt': String(attempt),
     'x-posthorn-address': headerText(address),
+    'x-posthorn-recipient': headerText(delivery.recipient ?? address),
     'x-posthorn-sender': headerText(delivery.sender),
     'x-posthorn-rule': `${rule.namespace}/${rule.name}`,
     'x-posthorn-timestamp': timestamp,

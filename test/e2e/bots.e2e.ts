@@ -1,14 +1,14 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { builtin, type KubeObject } from '../../operator/runtime/object.js';
-import { forwardRuleType, mailboxType } from '../../operator/types.js';
+import { forwardRuleType, mailboxType, mailDomainType } from '../../operator/types.js';
 import { domain, forwardRule, login, mailboxObjects, namespace, systemName } from './lib/environment.js';
 import { type Hooks, hooksHost, startHooks } from './lib/hooks.js';
 import { waitForMessage } from './lib/imap.js';
 import { apply, kube, kubectlOk, remove, type WithConditions, waitFor, waitForCondition } from './lib/kube.js';
 import { decode, waitForReceived } from './lib/outside.js';
 import { publishSender, type Signer, senderDomain, sendFrom } from './lib/sender.js';
-import { refusal } from './lib/smtp.js';
+import { refusal, send } from './lib/smtp.js';
 
 const { smtp, imap, outside } = inject('environment');
 const suffix = randomUUID().slice(0, 6);
@@ -17,6 +17,8 @@ const ours = (label: string) => `${local(label)}@${domain}`;
 const freshSender = () => `amy-${randomUUID().slice(0, 8)}@${senderDomain}`;
 const key = 'a key that only we know';
 const secretName = local('hook-key');
+/** A domain all of whose mail goes to one program. */
+const caught = `caught-${suffix}.example`;
 const rules: string[] = [];
 let hooks: Hooks;
 let signer: Signer;
@@ -47,6 +49,14 @@ beforeAll(async () => {
     metadata: { name: secretName, namespace },
     stringData: { key, 'ca.crt': hooks.ca },
   } as KubeObject);
+  await apply({ apiVersion: 'posthorn.dev/v1alpha1', kind: 'MailDomain', metadata: { name: caught, namespace } });
+  rules.push(local('catches'));
+  await apply(
+    forwardRule(local('catches'), {
+      address: `*@${caught}`,
+      webhooks: [{ url: `https://${hooksHost}${path('ok-both')}`, secretRef: { name: secretName } }],
+    }),
+  );
   await webhookRule('takes', 'ok');
   await webhookRule('refuses', 'refuse');
   await webhookRule('hangs', 'hang', { timeoutSeconds: 20 });
@@ -68,6 +78,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const name of rules) await remove(forwardRuleType, { namespace, name });
+  await remove(mailDomainType, { namespace, name: caught });
   await remove(mailboxType, { namespace, name: local('tagger') });
   for (const name of [secretName, `${local('tagger')}-password`]) await remove(builtin.secret, { namespace, name });
 });
@@ -107,6 +118,19 @@ describe('a webhook', () => {
     const { 'x-posthorn-delivery-id': id, 'x-posthorn-timestamp': at } = request?.headers ?? {};
     const signature = createHmac('sha256', key).update(`${id}.${at}.`).update(body).digest('hex');
     expect(request?.headers['x-posthorn-signature']).toBe(`sha256=${signature}`);
+  });
+
+  it('[R18] gets one message for two addresses twice, as two deliveries', async () => {
+    const kind = 'ok-both';
+    const from = freshSender();
+    const to = ['one', 'two'].map((name) => `${name}@${caught}`);
+    const date = new Date().toUTCString();
+    const raw = `From: ${from}\r\nTo: both\r\nMessage-ID: <${randomUUID()}@x.example>\r\nDate: ${date}\r\nSubject: x\r\n\r\nx\r\n`;
+    await send(smtp, { from, to, raw });
+    const requests = await arrivals(kind, 2);
+    expect(requests.map(({ headers }) => headers['x-posthorn-recipient']).sort()).toEqual(to);
+    expect(new Set(requests.map(({ headers }) => headers['x-posthorn-delivery-id'])).size).toBe(2);
+    expect(requests.map(({ headers }) => headers['x-posthorn-attempt'])).toEqual(['1', '1']);
   });
 
   it('[R18] that refuses makes the message come back to its sender', async () => {
