@@ -413,4 +413,36 @@ describe('on a replica that lags', () => {
       await expect(there(name, argument), name).rejects.toThrow(/catching up/);
     }
   });
+
+  it('leaves nothing to a catch-all: the address may be a mailbox by now', async () => {
+    const there = (name: string, argument: string) => ask(name, argument, replica);
+    const RETRY = 'retry:4.3.0 directory is catching up';
+    await caughtUp();
+    expect(await there('rcpt_verdict', 'new@example.net')).toBe('DUNNO');
+    expect(await there('alias', 'new@example.net')).toBe('alice@example.org,new@example.net');
+    await setHeartbeatAge(test.server, 6);
+    await caughtUp();
+    await replica.query('postgres', 'SELECT pg_wal_replay_pause()');
+    const box = mailbox('new', { address: 'new@example.net' });
+    try {
+      await test.directory.projectMailboxes([box]);
+      await setHeartbeatAge(test.server, 0);
+      expect(await ask('route', 'new@example.net')).toMatch(/^lmtp:/);
+      for (const address of ['new@example.net', 'new+x@example.net']) {
+        expect(await there('rcpt_verdict', address)).toBe(STALE);
+        expect(await there('submission_rcpt_verdict', address)).toBe(STALE);
+        expect(await recipient(address, replica)).toMatchObject({ verdict: STALE, policy: null });
+        expect(await there('route', address)).toBe(RETRY);
+        for (const name of ['alias', 'forward_targets', 'delivered_to', 'sender_logins']) {
+          await expect(there(name, address), name).rejects.toThrow(/catching up/);
+        }
+      }
+      // What is found by itself, without its +detail, or by the postmaster is a yes as before.
+      expect(await there('rcpt_verdict', 'bob+x@example.org')).toBe('DUNNO');
+      expect(await there('route', 'plain+x@example.org')).toBe(TRANSPORT);
+    } finally {
+      await replica.query('postgres', 'SELECT pg_wal_replay_resume()');
+      await test.directory.tombstoneMailboxes([{ uuid: box.uuid, objectUid: box.object.uid }]);
+    }
+  });
 });

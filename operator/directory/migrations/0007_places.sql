@@ -158,6 +158,7 @@ CREATE TYPE posthorn.place AS (
 );
 
 -- In this order: the address itself; without its +detail; SRS; postmaster and abuse; the catch-all of the domain.
+-- That it is the catch-all's says that nobody else has it, which is a no: a member that isn't fresh raises instead.
 CREATE FUNCTION posthorn.place(given text) RETURNS posthorn.place
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -207,6 +208,9 @@ BEGIN
         -- What would need quotes is nobody's name.
         IF h.kind IS NULL AND posthorn.plain(local_) THEN
             SELECT * INTO h FROM posthorn.holder('*@' || p.domain);
+            IF h.kind IS NOT NULL THEN
+                PERFORM posthorn.require_fresh(given);
+            END IF;
         END IF;
     END IF;
     p.hosted := true;
