@@ -106,12 +106,14 @@ describe('states', () => {
       expect(await call(role, name, ['b@example.org'], replica)).toHaveLength(1);
       await expect(call(role, name, ['nobody@example.org'], replica)).rejects.toThrow(/catching up/);
     }
+    expect(await answer('submission', 'sender_logins', ['b@example.org'], replica)).toBe('b@example.org');
     await expect(call('store', 'revoked', ['-infinity'], replica)).rejects.toThrow(/too old/);
     for (const age of [61, -61]) {
       await setHeartbeatAge(test.server, age);
       await caughtUp(test);
       await expect(call('proxy', 'credentials', ['b@example.org'], replica)).rejects.toThrow(/too old/);
       await expect(call('submission', 'sending', ['b@example.org'], replica)).rejects.toThrow(/too old/);
+      await expect(call('submission', 'sender_logins', ['b@example.org'], replica)).rejects.toThrow(/too old/);
       await expect(call('proxy', 'credentials', ['b@example.org'])).rejects.toThrow(/too old/);
     }
     await test.server.query('posthorn', 'DELETE FROM posthorn.heartbeat');

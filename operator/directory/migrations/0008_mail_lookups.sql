@@ -248,13 +248,15 @@ END
 $$;
 
 -- Postfix smtpd_sender_login_maps: who may have this envelope sender? The owner of the address, members of a shared
--- mailbox that may send as it, whom a forward lets; nobody while the mailbox is suspended.
+-- mailbox that may send as it, whom a forward lets; nobody while the mailbox is suspended. It is a right.
 CREATE OR REPLACE FUNCTION directory_v1.sender_logins(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    p      posthorn.place := posthorn.place(address);
+    p      posthorn.place;
     logins text;
 BEGIN
+    PERFORM posthorn.require_age(60);
+    p := posthorn.place(address);
     IF p.kind IS NULL OR p.kind = 'srs' THEN
         IF p.hosted AND p.srs IS NOT TRUE THEN
             PERFORM posthorn.require_fresh(address);
