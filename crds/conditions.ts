@@ -111,7 +111,7 @@ export const forwardRuleConditions: ConditionDocs = {
       ConsentMissing:
         'A target is in a domain of another namespace whose MailDomain does not accept forwards from this one. The other targets get mail.',
       WebhookNotAllowed:
-        'The URL of a webhook leads into the cluster or is not encrypted, and its host is not in spec.webhooks.allowHosts of the MailSystem; or it has a Secret and the rule is in another namespace than its MailSystem. The other targets get mail.',
+        'The URL of a webhook leads into the cluster or is not encrypted, and host and port are not in spec.webhooks.allowHosts of the MailSystem or the rule is in another namespace than its MailSystem; or it has a Secret, and the rule is in another namespace. The other targets get mail.',
       CommandNotAllowed:
         'The rule is in another namespace than its MailSystem, where commands do not run. The other targets get mail.',
       SecretNotFound: 'A webhook or command names a Secret that does not exist. Mail for that target waits.',

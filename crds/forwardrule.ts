@@ -33,7 +33,7 @@ const webhook = z
       'must be a URL such as https://bots.example.org/mail, without a user name or a fragment',
       2048,
     ).describe(
-      'Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names the host.',
+      'Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names host and port, and the rule is in its namespace.',
     ),
     secretRef: z
       .object({

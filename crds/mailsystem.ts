@@ -18,6 +18,7 @@ import {
   valueOr,
 } from './fields.js';
 import { type ObjectOf, parseObject } from './object.js';
+import { WEBHOOK_HOST_MAX_LENGTH, WEBHOOK_HOST_MESSAGE, WEBHOOK_HOST_PATTERN } from './webhookhost.js';
 
 const DEFAULT_SIZE = { queue: '2Gi', store: '20Gi', database: '5Gi', redis: '1Gi' } as const;
 const FIRST_SHARD = 'a';
@@ -323,18 +324,15 @@ const tenants = z
   .prefault({})
   .describe('Who else may have domains and mailboxes here.');
 
-const WEBHOOK_HOST =
-  /^(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|[0-9a-f:]*:[0-9a-f:.]*)$/;
-
 const webhooks = z
   .object({
     allowHosts: z
-      .array(text(WEBHOOK_HOST, 'must be a host name in lower case, or an IP address, without a port', 253))
+      .array(text(WEBHOOK_HOST_PATTERN, WEBHOOK_HOST_MESSAGE, WEBHOOK_HOST_MAX_LENGTH))
       .max(64)
       .default([])
       .meta({
         description:
-          'Hosts, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for example bridgedb.bots.svc. Default: none.',
+          'Hosts and ports, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for rules in the namespace of the MailSystem: bridgedb.bots.svc for https://bridgedb.bots.svc, bridgedb.bots.svc:8443 for that port, http://bridgedb.bots.svc:8080 for http. Default: none.',
         'x-kubernetes-list-type': 'set',
       }),
   })

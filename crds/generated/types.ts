@@ -283,7 +283,7 @@ export interface MailSystemTenants {
 
 /** Where the webhooks of ForwardRules may go. */
 export interface MailSystemWebhooks {
-  /** Hosts, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for example bridgedb.bots.svc. Default: none. */
+  /** Hosts and ports, as they are written in the URLs of webhooks, that may be asked although their addresses are private or in the cluster, for rules in the namespace of the MailSystem: bridgedb.bots.svc for https://bridgedb.bots.svc, bridgedb.bots.svc:8443 for that port, http://bridgedb.bots.svc:8080 for http. Default: none. */
   allowHosts?: string[];
 }
 
@@ -638,7 +638,7 @@ export interface ForwardRuleSpec {
 
 /** A program that is reached by HTTP. */
 export interface ForwardRuleWebhook {
-  /** Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names the host. */
+  /** Where the message is sent, as the body of a POST. https, and not inside the cluster, unless spec.webhooks.allowHosts of the MailSystem names host and port, and the rule is in its namespace. */
   url: string;
   /** Secret in the same namespace by which the program knows us. Default: requests are not signed. */
   secretRef?: ForwardRuleWebhookSecretRef;

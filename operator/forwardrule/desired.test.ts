@@ -235,6 +235,13 @@ describe('webhooks', () => {
     const allowed = cluster({ webhooks: { allowHosts: ['bot.bots.svc'] } }).rule('a@example.org', [], only);
     expect(allowed.desired('a@example.org')).toMatchObject({ forward: { couriers: [{ webhook: {} }] }, problems: [] });
   });
+
+  it('of other namespaces get nothing by what the MailSystem allows', () => {
+    const only = { webhooks: webhooks.slice(0, 1) };
+    const c = cluster({ webhooks: { allowHosts: ['bot.bots.svc'] } }).rule('a@shop.example', [], only, 'shop');
+    expect(c.desired('a@shop.example').forward).toBe('none');
+    expect(c.reasons('a@shop.example')).toEqual(['WebhookNotAllowed']);
+  });
 });
 
 it('rules that an address matters to are those that claim it and those upstream', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { webhookProblem } from './webhook.js';
 
-const problem = (url: string, allowHosts: string[] = []) => webhookProblem(url, allowHosts, 'cluster.test');
+const problem = (url: string, allowHosts: string[] | undefined = []) => webhookProblem(url, allowHosts, 'cluster.test');
 
 describe('webhookProblem', () => {
   it.each(['https://bots.example.org/mail', 'https://93.184.216.34/', 'https://[2606:2800:220:1::1]:8443/x?y=z'])(
@@ -46,16 +46,30 @@ describe('webhookProblem', () => {
 
   it.each<[string, string]>([
     ['https://bridgedb.bots.svc/mail', 'bridgedb.bots.svc'],
-    ['http://bridgedb.bots.svc:8080/mail', 'bridgedb.bots.svc'],
-    ['http://10.0.0.7/', '10.0.0.7'],
-    ['https://[FD00:0::1]/', 'fd00::1'],
-  ])('lets %s pass where %s is allowed', (url, host) => {
-    expect(problem(url, [host])).toBeUndefined();
+    ['http://bridgedb.bots.svc:8080/mail', 'http://bridgedb.bots.svc:8080'],
+    ['https://10.0.0.7:8443/', '10.0.0.7:8443'],
+    ['http://bots.example.org/', 'http://bots.example.org'],
+  ])('lets %s pass where %s is allowed, and says that it may be', (url, entry) => {
+    expect(problem(url)).toContain(`have ${entry} added to spec.webhooks.allowHosts`);
+    expect(problem(url, [entry])).toBeUndefined();
   });
 
-  it('allows a host, and none below or beside it', () => {
-    expect(problem('https://x.bridgedb.bots.svc/', ['bridgedb.bots.svc'])).toBeDefined();
-    expect(problem('https://bots.svc/', ['bridgedb.bots.svc'])).toBeDefined();
+  it('allows a host on its port and by its scheme, and nothing below or beside it', () => {
+    const allow = ['bridgedb.bots.svc'];
+    for (const url of [
+      'https://x.bridgedb.bots.svc/',
+      'https://bots.svc/',
+      'https://bridgedb.bots.svc:6379/',
+      'http://bridgedb.bots.svc/',
+    ]) {
+      expect(problem(url, allow)).toMatch(/leads into the cluster/);
+    }
+  });
+
+  it('says to rules in other namespaces that nothing allows it there', () => {
+    const refused = webhookProblem('https://bridgedb.bots.svc/', undefined, 'cluster.test');
+    expect(refused).toMatch(/leads into the cluster .*make the rule in the namespace of the MailSystem/);
+    expect(webhookProblem('https://bots.example.org/', undefined, 'cluster.test')).toBeUndefined();
   });
 
   it('says so of what is no URL', () => {

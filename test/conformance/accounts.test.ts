@@ -147,7 +147,10 @@ describe('a MailSystem', () => {
     ],
     ['limits', { limits: { sending: { userHour: 1, userDay: 2, domainHour: 3 } } }],
     ['tenants', { tenants: { namespaces: ['team-a', '*'] } }],
-    ['webhooks inside', { webhooks: { allowHosts: ['bridgedb.bots.svc', '10.0.0.1', '2001:db8::1'] } }],
+    [
+      'webhooks inside',
+      { webhooks: { allowHosts: ['bridgedb.bots.svc:8443', 'http://10.0.0.1:8080', '2001:db8::1'] } },
+    ],
     ['SRS', { srs: { domain: 'srs.example.org', rotateDays: 30 } }],
     ['forward and courier', { forward: { replicas: 2 }, courier: { replicas: 2 } }],
   ])('is accepted with %s', async (_, spec) => {
@@ -171,7 +174,7 @@ describe('a MailSystem', () => {
       'spec.ldap.filter: Invalid value: "(objectClass=person)": must be a filter in parentheses with %{address}',
     ],
     ['a base that is no DN', { ldap: { ...ldap, baseDN: 'users' } }, 'must be a DN such as'],
-    ['a URL for a webhook host', { webhooks: { allowHosts: ['https://a.svc'] } }, 'must be a host name in lower case'],
+    ['a URL for a webhook host', { webhooks: { allowHosts: ['https://a.svc/'] } }, 'must be a host in lower case'],
     ['a namespace that is none', { tenants: { namespaces: ['A'] } }, 'must be the name of a namespace, or * for all'],
     ['a limit of nothing', { limits: { sending: { userHour: 0 } } }, 'should be greater than or equal to 1'],
   ])('is refused with %s', async (_, spec, message) => {
