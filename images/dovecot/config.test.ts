@@ -135,7 +135,7 @@ describe('dovecot store', () => {
       expect(text).toMatch(new RegExp(`^\\s*${extension} = no$`, 'm'));
     }
     expect(text).toMatch(/^sieve_max_redirects = 0$/m);
-    expect(text).toMatch(/^sendmail_path = \S+\/queue-reply %\{user\} /m);
+    expect(text).toMatch(/^sendmail_path = \S+\/queue-reply %\{user\} %\{userdb:addresses\} %\{userdb:may_send\}$/m);
     expect(text).not.toMatch(/submission_host/);
   });
 

@@ -325,6 +325,8 @@ export const checks: Record<string, Check> = {
       ['spammer@outside.example', ['X-Spam: Yes']],
       ['mailer-daemon@outside.example', []],
       ['blind@outside.example', [], 'somebody@outside.example'],
+      // what the mx's filter puts on mail that neither SPF nor DKIM vouches for
+      ['forged@outside.example', ['X-Auto-Response-Suppress: OOF']],
     ] as const) {
       await deliver(stage, 'alice', { subject: 'no answer', from, headers, ...(toHeader ? { toHeader } : {}) });
     }
@@ -366,6 +368,25 @@ export const checks: Record<string, Check> = {
     await until('the answer', 10, async () => egress.sent.length === 2);
     assert.deepEqual(egress.sent[1]?.raw.match(/^from:.*$/gim), ['From: Bob <bob@example.org>']);
     await stage.script('bob', 'keep;');
+  },
+
+  'vacation: not while the mailbox may not send, and no more than 60 an hour': async ({ stage, egress }) => {
+    egress.sent.length = 0;
+    const state = (value: string): Promise<unknown> =>
+      stage.sql("UPDATE posthorn.mailboxes SET state = $1 WHERE address = 'carol@example.org'", [value]);
+    await stage.script('carol', 'require "vacation";\nvacation "gone";');
+    await state('SendBlocked');
+    await deliver(stage, 'carol', { subject: 'x', from: 'blocked@outside.example' });
+    await state('Active');
+    for (let n = 1; n <= 63; n++) await deliver(stage, 'carol', { subject: 'x', from: `p${n}@outside.example` });
+    await until('the replies', 30, async () => egress.sent.length >= 60);
+    await sleep(3000);
+    assert.equal(egress.sent.length, 60);
+    assert.ok(egress.sent.every(({ to }) => to[0] !== 'blocked@outside.example'));
+    const log = await stage.logs('store');
+    assert.match(log, /no reply to <p63@outside\.example>: 60 replies within an hour/);
+    assert.match(log, /no reply to <blocked@outside\.example>: it may not send now/);
+    await stage.script('carol', 'keep;');
   },
 
   'retention: old messages leave the folders that say so, and no others': async ({ stage }) => {
