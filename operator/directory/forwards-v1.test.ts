@@ -124,6 +124,29 @@ describe('at the mx', () => {
     await test.directory.projectSettings(settings);
   });
 
+  it('mail that waited while its address became an alias comes back by the forward role, to be expanded', async () => {
+    await test.directory.projectSettings({ ...settings, postmaster: 'bob@example.org' });
+    const box = mailbox('moving');
+    const heir = mailbox('heir', { aliases: ['moving@example.org'] });
+    await test.directory.projectMailboxes([box]);
+    expect(await ask('route', 'moving@example.org')).toMatch(/^lmtp:/);
+    await test.directory.tombstoneMailboxes([{ uuid: box.uuid, objectUid: box.object.uid }]);
+    await test.directory.projectMailboxes([heir]);
+    for (const [address, mailbox] of [
+      ['moving@example.org', 'heir@example.org'],
+      ['Moving+x@example.org', 'heir@example.org'],
+      ['abuse@example.org', 'bob@example.org'],
+    ] as const) {
+      expect(await ask('route', address), address).toBe(TRANSPORT);
+      expect(await ask('forward_targets', address), address).toBeNull();
+      expect(await ask('delivered_to', address), address).toBeNull();
+      expect(await ask('alias', address), address).toBe(mailbox);
+      expect(await ask('route', mailbox)).toMatch(/^lmtp:/);
+    }
+    await test.directory.tombstoneMailboxes([{ uuid: heir.uuid, objectUid: heir.object.uid }]);
+    await test.directory.projectSettings(settings);
+  });
+
   it('a catch-all comes after the address, the address without +detail, and the postmaster', async () => {
     await test.directory.projectSettings({ ...settings, postmaster: 'bob@example.org' });
     const box = mailbox('own', { address: 'own@example.net' });

@@ -147,14 +147,20 @@ BEGIN
 END
 $$;
 
--- Postfix transport_maps at the mx.
+-- Postfix transport_maps at the mx. It is asked about an alias only if that was none when alias() was asked: the mail has
+-- waited meanwhile. The forward role, to which it means nothing, gives it to egress, which gives it to the mx: it is
+-- expanded anew, where no store would ever have taken it. Only a fresh member sends mail on this way round.
 CREATE OR REPLACE FUNCTION directory_v1.route(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p posthorn.place;
 BEGIN
     p := posthorn.place(address);  -- here, so that an error of it is caught
-    IF p.elsewhere IS NOT NULL OR p.forward IS NOT NULL AND p.kind <> 'mailbox' OR p.domain = 'forward.invalid' THEN
+    IF p.kind = 'alias' AND p.forward IS NULL THEN
+        PERFORM posthorn.require_fresh(address);
+    END IF;
+    IF p.elsewhere IS NOT NULL OR p.forward IS NOT NULL AND p.kind <> 'mailbox' OR p.kind = 'alias'
+        OR p.domain = 'forward.invalid' THEN
         RETURN (SELECT coalesce('forward:[' || s.forward_host || ']:10025', 'retry:4.3.0 nothing here forwards mail')
                 FROM posthorn.settings s);
     ELSIF p.shard IS NOT NULL THEN
