@@ -93,6 +93,17 @@ describe('the status of an account', () => {
     expect(await ldap('bob@example.org', 'password of bob')).toEqual({ outcome: 'denied' });
   });
 
+  it('is told without a password, and without a bind as the person', async () => {
+    const before = await server.binds();
+    const ldap = check({ status: { attribute: 'accountStatus', active: [] } });
+    expect(ldap.judgesStatus).toBe(true);
+    expect(await ldap.status('alice@example.org')).toEqual({ outcome: 'active' });
+    expect(await ldap.status('bob@example.org')).toEqual({ outcome: 'denied' });
+    expect(await ldap.status('nobody@example.org')).toEqual({ outcome: 'denied' });
+    expect(await server.binds()).toBe(before);
+    expect(check().judgesStatus).toBe(false);
+  });
+
   it('counts at once when it changes', async () => {
     const ldap = check({ status: { attribute: 'accountStatus', active: [] } });
     await server.modify('alice', { accountStatus: 'retiring 2026-01-31' });

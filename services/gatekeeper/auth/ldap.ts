@@ -26,13 +26,19 @@ export interface LdapOptions {
 }
 
 export type LdapAnswer =
-  | { readonly outcome: 'right' | 'wrong' | 'unavailable' }
+  | { readonly outcome: 'right' | 'wrong' | 'active' | 'unavailable' }
   /** No entry, more than one, or one whose status forbids it. */
   | { readonly outcome: 'denied' }
   /** Method Hash: Dovecot has to compare. */
   | { readonly outcome: 'hashes'; readonly hashes: readonly string[] };
 
-export type LdapCheck = (address: string, password: string) => Promise<LdapAnswer>;
+export interface LdapCheck {
+  (address: string, password: string): Promise<LdapAnswer>;
+  /** Whether LDAP has a say on accounts whose password something else has checked. */
+  readonly judgesStatus: boolean;
+  /** `active`: there is exactly one entry, and its status allows it; `denied`, `unavailable`. No password is tried. */
+  status(address: string): Promise<LdapAnswer>;
+}
 
 const DEFAULT_TIMEOUT_MS = 2_500;
 const CONNECT_TIMEOUT_MS = 1_500;
@@ -47,20 +53,20 @@ export function createLdap(options: LdapOptions): LdapCheck {
   const limited = limiter(CONCURRENCY);
   let circuit = newCircuit();
   let waiting = 0;
-  return async (address, password) => {
+  const answer = async (address: string, password?: string): Promise<LdapAnswer> => {
     const started = performance.now();
-    const report = (answer: LdapAnswer): LdapAnswer => {
-      onOutcome?.(answer.outcome, (performance.now() - started) / 1000);
-      return answer;
+    const report = (found: LdapAnswer): LdapAnswer => {
+      onOutcome?.(found.outcome, (performance.now() - started) / 1000);
+      return found;
     };
     // RFC 4513, 5.1.2: a bind with an empty password succeeds, and means nothing.
     if (password === '') return report({ outcome: 'wrong' });
     if (circuit.retryAt > clock() || waiting >= MOST_WAITING) return report({ outcome: 'unavailable' });
     waiting += 1;
     try {
-      const answer = await limited(() => bounded(options, address, password));
+      const found = await limited(() => bounded(options, address, password));
       circuit = newCircuit();
-      return report(answer);
+      return report(found);
     } catch (error) {
       const next = failed(circuit, clock());
       circuit = { ...next, retryAt: Math.min(next.retryAt, clock() + LONGEST_PAUSE_MS) };
@@ -70,9 +76,13 @@ export function createLdap(options: LdapOptions): LdapCheck {
       waiting -= 1;
     }
   };
+  return Object.assign((address: string, password: string) => answer(address, password), {
+    judgesStatus: options.rules.status !== undefined,
+    status: (address: string) => answer(address),
+  });
 }
 
-async function bounded(options: LdapOptions, address: string, password: string): Promise<LdapAnswer> {
+async function bounded(options: LdapOptions, address: string, password?: string): Promise<LdapAnswer> {
   const secrets = await options.secrets();
   const client = openClient(options.rules, secrets);
   let timer: NodeJS.Timeout | undefined;
@@ -125,12 +135,13 @@ async function check(
   { rules, log }: LdapOptions,
   secrets: LdapSecrets,
   address: string,
-  password: string,
+  password?: string,
 ): Promise<LdapAnswer> {
   if (!rules.url.startsWith('ldaps:')) await client.startTLS(tlsOptions(rules, secrets));
   if (secrets.username !== undefined) await client.bind(secrets.username, secrets.password ?? '');
   const entry = await findEntry(client, rules, address);
   if (entry === undefined || !isActive(entry, rules.status)) return { outcome: 'denied' };
+  if (password === undefined) return { outcome: 'active' };
   if (rules.method === 'Bind') return bindAs(client, entry.dn, password);
   const hashes = dovecotHashes(valuesOf(entry, rules.passwordAttribute));
   if (hashes.length === 0) log.warn({ address }, `LDAP has no usable hash in ${rules.passwordAttribute}`);

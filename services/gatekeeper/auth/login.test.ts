@@ -37,6 +37,10 @@ beforeAll(async () => {
     writeFile(`${secrets}/ca.crt`, ldap.ca),
   ]);
   const common = { url: ldap.url, baseDN: 'ou=users,dc=example,dc=org' };
+  startJudged = (cacheSeconds) => {
+    const status = { attribute: 'accountStatus' };
+    return world.start('proxy', { ldapSecrets: secrets, ldap: { ...common, cacheSeconds, status } });
+  };
   const guard = { perLogin: { most: 3 }, perNetwork: { most: 6 } };
   startProxy = () => world.start('proxy', { guard, ldapSecrets: secrets, ldap: { ...common, cacheSeconds: 60 } });
   proxy = await startProxy();
@@ -45,6 +49,8 @@ beforeAll(async () => {
 });
 
 let hashing: TestGatekeeper;
+/** LDAP says which accounts are active. */
+let startJudged: (cacheSeconds: number) => Promise<TestGatekeeper>;
 
 beforeEach(() => setHeartbeatAge(world.directory.server, 0));
 
@@ -267,6 +273,53 @@ describe('LDAP', () => {
     const answer = await auth('alice@example.org', { password: 'word of the app' });
     expect(answer).toMatchObject({ result: 'ok', credential: 'app/phone' });
     expect(await ldap.binds()).toBe(before);
+  });
+
+  describe('where it says who is active, app passwords', () => {
+    const word = { password: 'word of the app' };
+
+    beforeAll(async () => {
+      const bob = rows.get('bob') as MailboxRow;
+      const hash = await prepareAppPassword(word.password);
+      const blowfish = '{BLF-CRYPT}$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe';
+      const app = (name: string, hash: string) => ({ name, source: `${name}/1`, hash, protocols: null });
+      await world.put({ ...bob, appPasswords: [app('phone', hash), app('old', blowfish)] });
+    });
+
+    it('work for those, without a bind as the person, and remembered', async () => {
+      const judged = await startJudged(60);
+      const before = await ldap.binds();
+      const right = { result: 'ok', credential: 'app/phone' };
+      expect(await auth('alice@example.org', word, judged)).toMatchObject(right);
+      expect(await ldap.binds()).toBe(before);
+      await ldap.freeze();
+      expect(await auth('alice@example.org', word, judged)).toMatchObject(right);
+      ldap.thaw();
+    });
+
+    it('do not work for others, of whatever hash they are', async () => {
+      const judged = await startJudged(60);
+      expect(await auth('bob@example.org', word, judged)).toEqual({ result: 'denied' });
+      expect(await auth('bob@example.org', { password: 'one that only Dovecot compares' }, judged)).toEqual({
+        result: 'denied',
+      });
+    });
+
+    it('fail for now while it is away', async () => {
+      const judged = await startJudged(0);
+      expect((await auth('alice@example.org', word, judged)).result).toBe('ok');
+      await ldap.freeze();
+      expect(await auth('alice@example.org', word, judged)).toEqual({ result: 'unavailable' });
+      ldap.thaw();
+    });
+
+    it('stop when the entry is shut', async () => {
+      const judged = await startJudged(0);
+      await ldap.modify('alice', { accountStatus: 'retiring 2026-01-31' });
+      expect(await auth('alice@example.org', word, judged)).toEqual({ result: 'denied' });
+      await ldap.modify('alice', { accountStatus: '' });
+      expect((await auth('alice@example.org', word, judged)).result).toBe('ok');
+    });
   });
 
   it('denies who is not in it exactly once', async () => {

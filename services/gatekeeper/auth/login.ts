@@ -169,7 +169,7 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
   if (desk.remembered.has(row.username, remembered, password)) return right(desk, row, given, 'ldap');
   const candidates = candidatesFor(row, given.protocol);
   const matched = await desk.argon2(() => matching(candidates, password));
-  if (matched !== undefined) return right(desk, row, given, matched);
+  if (matched !== undefined) return byAppPassword(desk, ldap, row, given, matched);
   const answer = await ldap(row.ldap ?? '', password);
   const ticket = desk.fingerprint()(given.login, password);
   const others = candidates.filter(({ hash }) => !isComparable(hash));
@@ -183,9 +183,31 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
       desk.tickets.set(ticket, { ...row, key: desk.remembered.keyOf(remembered, password) });
       return byHashes(desk, row, given, [...others, ...answer.hashes.map((hash) => ({ id: 'ldap', hash }))]);
     case 'denied':
-    case 'wrong':
+      return byHashes(desk, row, given, ldap.judgesStatus ? [] : others);
+    default:
       return byHashes(desk, row, given, others);
   }
+}
+
+/** Where LDAP says which accounts are active, it says so of those who log in without its password too. */
+async function byAppPassword(
+  desk: Desk,
+  ldap: LdapCheck,
+  row: Credentials,
+  given: AttemptBody,
+  credential: string,
+): Promise<LoginAnswer> {
+  const active = `${row.mailbox} ${row.ldap} is active`;
+  if (ldap.judgesStatus && !desk.remembered.has(row.username, active, '')) {
+    const { outcome } = await ldap.status(row.ldap ?? '');
+    if (outcome === 'unavailable') return { result: 'unavailable' };
+    if (outcome !== 'active') {
+      desk.log.info({ login: row.username, credential }, 'LDAP says that the account is not active');
+      return { result: 'denied' };
+    }
+    desk.remembered.add(row.username, active, '');
+  }
+  return right(desk, row, given, credential);
 }
 
 /** The credential whose hash fits, of those that can be compared here. */
