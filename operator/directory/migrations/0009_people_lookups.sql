@@ -106,7 +106,10 @@ CREATE OR REPLACE VIEW directory_v1.userdb AS
            AND coalesce((SELECT h.beat BETWEEN statement_timestamp() - interval '1 minute'
                                            AND statement_timestamp() + interval '1 minute' FROM posthorn.heartbeat h),
                         NOT pg_is_in_recovery())
-        ) AS shared
+        ) AS shared,
+        -- as sending() says
+        (m.state = 'Active' OR coalesce(m.state_until <= now(), false)) AND NOT EXISTS (
+            SELECT FROM posthorn.incidents i WHERE i.mailbox = m.uuid AND i.until > now()) AS may_send
     FROM posthorn.addresses a
     JOIN posthorn.mailboxes m ON m.uuid = a.mailbox
     WHERE a.kind = 'mailbox' AND m.deleted_at IS NULL
