@@ -63,6 +63,12 @@ local function thresholds(policies)
   return reject, tag, greylisting and greylist or nil
 end
 
+--- Must every filter run, also when the score is high enough to refuse? Who sent it may matter more than the score.
+local function needs_all(recipient)
+  local policy = type(recipient.policy) == 'table' and recipient.policy or {}
+  return recipient.kind == 'forward' or policy.require ~= nil or #(policy.allow or {}) > 0
+end
+
 local function apply(task, recipients)
   local policies = policies_of(recipients)
   local reject, tag, greylist = thresholds(policies)
@@ -72,8 +78,7 @@ local function apply(task, recipients)
   end
   task:set_settings(settings)
   for _, recipient in ipairs(recipients) do
-    if recipient.kind == 'forward' or type(recipient.policy) == 'table' then
-      -- the verdict needs to know who sent it, also when the score is high enough already
+    if needs_all(recipient) then
       task:set_flag('pass_all')
     end
   end
