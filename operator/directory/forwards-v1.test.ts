@@ -243,12 +243,51 @@ describe('at the forward role and the courier', () => {
     expect(await list('forward_targets', 'bots@example.org')).toEqual([bot(0), bot(2)]);
     expect(await list('forward_targets', `${main.object.uid}@forward.invalid`)).toEqual(['main@outside.test']);
     expect(await list('forward_targets', 'any+x@example.net')).toEqual(['all@outside.test']);
-    // Mail that waited while the last target outside was taken away.
-    expect(await list('forward_targets', 'inside@example.org')).toEqual(['alice@example.org', 'plain@example.org']);
-    await expect(ask('forward_targets', 'lost@example.org')).rejects.toThrow(/no target/);
-    for (const address of ['out@outside.test', bot(0), 'bob@example.org', 'nobody@example.org', 'x@forward.invalid']) {
+    for (const address of ['out@outside.test', bot(0), 'bob@example.org', 'nobody@example.org']) {
       expect(await ask('forward_targets', address), address).toBeNull();
     }
+  });
+
+  it('mail that waited while the last target outside was taken away goes back to the mx, for all that is inside', async () => {
+    // Not its targets: of those that are forwards, this role would find the targets outside only.
+    expect(await ask('forward_targets', 'inside@example.org')).toBeNull();
+    expect(await ask('forward_targets', 'inside+x@example.org')).toBeNull();
+    expect(await list('alias', 'inside@example.org')).toEqual(['alice@example.org', 'plain@example.org']);
+
+    // The mx doesn't know forward.invalid: the name becomes the address, which means nothing more.
+    const named = `${main.object.uid}@forward.invalid`;
+    await test.directory.projectForwards([
+      { ...main, to: ['plain@example.org'] },
+      { ...catchAll, to: ['alice@example.org'] },
+    ]);
+    expect(await ask('forward_targets', named)).toBe('alice@example.org');
+    expect(await ask('forward_targets', 'alice@example.org')).toBeNull();
+    expect(await list('alias', 'alice@example.org')).toEqual(['alice@example.org', 'plain@example.org']);
+    expect(await ask('forward_targets', 'any@example.net')).toBeNull();
+    expect(await ask('alias', 'any@example.net')).toBe('alice@example.org');
+    // A catch-all is not an address.
+    await expect(ask('forward_targets', `${catchAll.object.uid}@forward.invalid`)).rejects.toThrow(/no target/);
+    await test.directory.projectForwards([main, catchAll]);
+    expect(await ask('forward_targets', `${catchAll.object.uid}@forward.invalid`)).toBe('all@outside.test');
+  });
+
+  it('mail for a forward that is gone, or has no target, waits, without looking like a database that has failed', async () => {
+    const going = forward('going', { couriers: [webhook] });
+    await test.directory.projectForwards([going]);
+    expect(await ask('courier_target', `${going.object.uid}.0`)).not.toBeNull();
+    await test.directory.tombstoneForwards([{ uid: going.object.uid }]);
+    for (const [address, trouble] of [
+      [`${going.object.uid}@forward.invalid`, 'this forward is gone'],
+      ['x@forward.invalid', 'this forward is gone'],
+      ['lost@example.org', 'this forward has no target'],
+      ['lost+x@example.org', 'this forward has no target'],
+      [`${lost.object.uid}@forward.invalid`, 'this forward has no target'],
+      ['SRS0=x@srs.example.org', 'no address of ours, or expired'],
+    ] as const) {
+      await expect(ask('forward_targets', address), address).rejects.toThrow(`<${address}>: ${trouble}`);
+      expect(await ask('delivered_to', address)).toBe(`450 4.3.0 <${address}>: ${trouble}`);
+    }
+    await expect(ask('courier_target', `${going.object.uid}.0`)).rejects.toThrow(/is gone/);
   });
 
   it('names the address for Delivered-To', async () => {
@@ -264,7 +303,8 @@ describe('at the forward role and the courier', () => {
     expect(await target(0)).toEqual({ rule, address: 'bots@example.org', target: webhook });
     expect(await target(1)).toMatchObject({ target: { refused: 'CommandNotAllowed' } });
     expect(await target(2)).toMatchObject({ target: command });
-    for (const n of [3, -1, 'x', '']) expect(await target(n), String(n)).toBeNull();
+    await expect(target(3)).rejects.toThrow(/is gone/);
+    for (const n of [-1, 'x', '']) expect(await target(n), String(n)).toBeNull();
   });
 
   it('an inside target that comes to be outside is forwarded, and the other way round', async () => {
@@ -428,7 +468,10 @@ describe('on a replica that lags', () => {
     for (const [name, argument] of [
       ['forward_targets', 'nobody@example.org'],
       ['forward_targets', 'x@forward.invalid'],
+      ['forward_targets', 'inside@example.org'],
+      ['forward_targets', 'bob@example.org'],
       ['delivered_to', 'nobody@example.org'],
+      ['delivered_to', 'x@forward.invalid'],
       ['alias', 'nobody@example.org'],
       ['sender_logins', 'nobody@example.org'],
       ['courier_target', `${bots.object.uid}.7`],

@@ -177,63 +177,71 @@ END
 $$;
 
 -- What the forward role is asked about: a forward, by its address or by RULEUID@forward.invalid, or another address whose
--- mail goes elsewhere. uid NULL: no forward. address: the one that the mail is for.
-CREATE FUNCTION posthorn.forward_of(given text, OUT uid text, OUT address text, OUT elsewhere text)
+-- mail goes elsewhere.
+-- address: the one that the mail is for. targets: where it goes. NULL: it stays as it is and goes back to the mx, which
+-- expands all of it: what is asked about isn't, or is no longer, a forward to the outside. Only what is fresh says that,
+-- or mail would go in a circle. trouble: why it has to wait instead.
+CREATE FUNCTION posthorn.forward_of(given text, OUT address text, OUT targets text, OUT trouble text)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    p posthorn.place := posthorn.place(given);
+    p         posthorn.place := posthorn.place(given);
+    rule      text;     -- if its name was given
+    somewhere boolean;
 BEGIN
     IF p.domain = 'forward.invalid' THEN
-        SELECT a.forward, a.address INTO uid, address
-        FROM posthorn.addresses a WHERE a.forward = split_part(p.asked, '@', 1);
-    ELSIF p.forward IS NOT NULL OR p.elsewhere IS NOT NULL THEN
-        uid := p.forward;
-        elsewhere := p.elsewhere;
-        address := CASE WHEN p.kind <> 'srs' THEN posthorn.canonical(p) END;
-        RETURN;
+        rule := left(p.asked, -length('@forward.invalid'));
+        p := posthorn.place((SELECT a.address FROM posthorn.addresses a WHERE a.forward = rule));
+        IF p.forward IS DISTINCT FROM rule THEN
+            p := NULL;
+        END IF;
     END IF;
-    IF uid IS NULL AND (p.hosted AND p.kind IS NULL OR p.domain = 'forward.invalid') THEN
+    address := CASE WHEN p.forward IS NOT NULL OR p.kind = 'forward' THEN posthorn.canonical(p) END;
+    targets := p.elsewhere;
+    IF p.forward IS NOT NULL THEN
+        SELECT string_agg(DISTINCT d.destination, ',') FILTER (WHERE NOT d.inside),
+               count(*) > 0 OR p.username IS NOT NULL
+        INTO targets, somewhere FROM posthorn.destinations(p.forward) d;
+    END IF;
+
+    IF targets IS NULL AND (p.hosted OR rule IS NOT NULL) THEN
         PERFORM posthorn.require_fresh(given);
-    END IF;
-    IF p.srs AND p.kind IS NULL THEN
-        RAISE EXCEPTION '<%> is no address of ours, or expired', posthorn.printable(given)
-            USING ERRCODE = 'object_not_in_prerequisite_state';
+        trouble := CASE WHEN p.srs THEN 'no address of ours, or expired'
+                        WHEN rule IS NOT NULL AND p.forward IS NULL THEN 'this forward is gone'
+                        WHEN NOT somewhere OR rule IS NOT NULL AND starts_with(p.asked, '*@')
+                        THEN 'this forward has no target' END;
+        IF rule IS NOT NULL AND trouble IS NULL THEN
+            targets := posthorn.quoted(left(p.asked, -length(p.domain) - 1), p.domain);
+        END IF;
     END IF;
 END
 $$;
 
--- Postfix virtual_alias_maps of the forward role: what the mx has left to it. A forward that has nothing outside any
--- more while mail for it is under way sends that inside.
+-- Postfix virtual_alias_maps of the forward role: what the mx has left to it. Postfix asks about each result again.
 CREATE FUNCTION directory_v1.forward_targets(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    f       record;
-    targets text;
+    f record := posthorn.forward_of(address);
 BEGIN
-    f := posthorn.forward_of(address);
-    IF f.elsewhere IS NOT NULL OR f.uid IS NULL THEN
-        RETURN f.elsewhere;
-    END IF;
-    SELECT coalesce(string_agg(DISTINCT d.destination, ',') FILTER (WHERE NOT d.inside),
-                    string_agg(DISTINCT d.destination, ','))
-    INTO targets FROM posthorn.destinations(f.uid) d;
-    IF targets IS NULL THEN
-        RAISE EXCEPTION 'forward <%> has no target', posthorn.printable(address)
+    IF f.trouble IS NOT NULL THEN
+        RAISE EXCEPTION '<%>: %', posthorn.printable(address), f.trouble
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    RETURN targets;
+    RETURN f.targets;
 END
 $$;
 
--- What the forward role puts into Delivered-To, by which loops are found.
+-- What the forward role puts into Delivered-To, by which loops are found; or the reply that puts the mail off, at RCPT,
+-- when forward_targets would raise for good: to Postfix that is a host that has failed, for everybody's mail.
 CREATE FUNCTION directory_v1.delivered_to(address text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    f record := posthorn.forward_of(address);
 BEGIN
-    RETURN (posthorn.forward_of(address)).address;
+    RETURN coalesce('450 4.3.0 <' || posthorn.printable(address) || '>: ' || f.trouble, f.address);
 END
 $$;
 
--- What RULEUID.N@courier.invalid stands for.
+-- What RULEUID.N@courier.invalid stands for; NULL: nothing ever. For what is gone it raises: that mail waits.
 CREATE FUNCTION directory_v1.courier_target(token text) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -246,8 +254,10 @@ BEGIN
     INTO target
     FROM posthorn.forwards f JOIN posthorn.addresses a ON a.forward = f.uid
     WHERE f.uid = part[1] AND part[2]::integer < jsonb_array_length(f.couriers);
-    IF target IS NULL THEN
+    IF target IS NULL AND part IS NOT NULL THEN
         PERFORM posthorn.require_fresh(token);
+        RAISE EXCEPTION '<%>: this target, or its forward, is gone', posthorn.printable(token)
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     RETURN target;
 END
