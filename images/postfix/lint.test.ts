@@ -128,6 +128,48 @@ it('what the forward role hands to egress comes in on a port of its own, which n
   }
 });
 
+it('lets mx and store send reports only, and returns headers only in reports to strangers', () => {
+  const egress = new Map(mainOf('egress'));
+  expect(egress.get('smtpd_sender_restrictions')).toBe('check_ccert_access texthash:/run/posthorn/reporters');
+  expect(egress.get('reports_only')).toMatch(/^check_sender_access texthash:\S+\/report_sender, defer$/);
+  for (const role of ['mx', 'egress', 'forward']) expect(new Map(mainOf(role)).get('bounce_size_limit')).toBe('1');
+});
+
+describe('senders on port 25', () => {
+  const rules = withoutComments(read('mx', 'outside_senders.regexp'))
+    .split('\n')
+    .flatMap((line) => /^\/(.*)\/\s+(\d+) /.exec(line)?.[1] ?? [])
+    // POSIX brackets as JavaScript writes them
+    .map(
+      (pattern) =>
+        new RegExp(pattern.replace('[]["();:<\\,[:space:][:cntrl:]]', '[\\]["();:<\\\\,\\s\\x00-\\x1f\\x7f]'), 'i'),
+    );
+  const isRefused = (sender: string): boolean => rules.some((rule) => rule.test(sender));
+
+  it.each([
+    '<>',
+    'a@b.example',
+    'SRS0=ab=cd=x.example=u@y.example',
+    "o'neil+x@b.example",
+    'bounce-1_2/x=y@b.example',
+    'a@invalid.example',
+  ])('%s may be one', (sender) => expect(isRefused(sender)).toBe(false));
+  it.each([
+    'a;b@c.example',
+    'a(b@c.example',
+    'a)b@c.example',
+    'a"b@c.example',
+    'a\\b@c.example',
+    'a b@c.example',
+    'a,b@c.example',
+    'a\tb@c.example',
+    'jörg@c.example',
+    'x@courier.invalid',
+    'x@INVALID.',
+    'x@forward.invalid',
+  ])('%s may not', (sender) => expect(isRefused(sender)).toBe(true));
+});
+
 it('forwards change senders of envelopes, never headers, and one recipient at a time', () => {
   const main = new Map(mainOf('forward'));
   expect(main.get('sender_canonical_classes')).toBe('envelope_sender');

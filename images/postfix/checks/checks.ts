@@ -186,7 +186,10 @@ listenerChecks['egress: each of its ports takes mail from the roles that are mea
   }
   assert.match(await internalRcpt(stage, IP.egress, 'forward', to, 10026), /^250 /);
   assert.match(await internalRcpt(stage, IP.egress, 'forward', to), /^450 /);
-  assert.match(await internalRcpt(stage, IP.egress, 'store', to), /^250 /);
+  for (const role of ['mx', 'store']) {
+    assert.match(await internalRcpt(stage, IP.egress, role, to, 10025, ''), /^250 /, `report of ${role}`);
+    assert.match(await internalRcpt(stage, IP.egress, role, to), /^450 /, `other mail of ${role}`);
+  }
 };
 
 // --- submission ----------------------------------------------------------------

@@ -90,6 +90,7 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
     assert.equal(report.from, '');
     assert.deepEqual(report.to, [SENDER]);
     assert.deepEqual(await signatures(report.raw), [`${HOSTNAME}=pass`]);
+    assert.doesNotMatch(report.raw, /Hello\./, 'the message itself stays here');
   },
   'forward: a bounce to an SRS address reaches the original sender, unchanged and unsigned': async (world) => {
     const address = await srsAddress(world, 'fwd-srs');
@@ -162,6 +163,7 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
     } finally {
       await untilReloaded(stage, 'egress', relist);
     }
+    await stage.exec('forward', 'postqueue', '-f');
     await until('delivery when it is listed again', () => withSubject(outside, 'fwd-unlisted'), 90);
   },
   'forward: an SRS key that is replaced goes on to verify': async (world) => {

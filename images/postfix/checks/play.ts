@@ -95,10 +95,11 @@ export async function internalRcpt(
   identity: string | undefined,
   to: string,
   port = 10025,
+  from = 'alice@example.org',
 ): Promise<string> {
   try {
     const client = await internal(stage, ip, identity, port);
-    await client.send('MAIL FROM:<alice@example.org>');
+    await client.send(`MAIL FROM:<${from}>`);
     const reply = await client.send(`RCPT TO:<${to}>`);
     client.close();
     return reply;

@@ -168,6 +168,22 @@ const special: Readonly<Record<string, Check>> = {
     assert.match(await rcpt('<user@öutside.test>'), REFUSED);
     assert.match(await rcpt('<user＠outside.test@example.org>'), REFUSED);
   },
+  'sender that would break our headers': async () => {
+    for (const from of [
+      '"a; dkim=pass"@outside.test',
+      '"a) auth=pass ("@outside.test',
+      '"a\\"b"@outside.test',
+      '"a\\\\b"@outside.test',
+      '"a b"@outside.test',
+      'a\\;b@outside.test',
+      '"a,b"@outside.test',
+      'user@courier.invalid',
+      'user@FORWARD.invalid',
+      'user@invalid',
+    ]) {
+      assert.match(await rcpt('<alice@example.org>', from), /^553 5\.1\.7 |^501 |^504 /, from);
+    }
+  },
   'recipient behind a good one': async ({ outside, store }) => {
     const client = await mx();
     await client.send('MAIL FROM:<user@elsewhere.test>');
