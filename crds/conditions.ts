@@ -107,6 +107,8 @@ export const forwardRuleConditions: ConditionDocs = {
       LoopDetected:
         'Mail would come back to where it was. The message has the chain. The rule stays as it was, or without effect if it is new.',
       ChainTooLong: 'Too many forwards follow each other. The rule stays as it was.',
+      TargetNotAllowed:
+        'A target is in a domain that only means something inside a cluster or a network, as *.svc, *.local, *.internal and *.invalid do, and that is none of ours. The other targets get mail.',
       TargetNotFound: 'A target is in a domain of ours, and nobody has that address. The other targets get mail.',
       ConsentMissing:
         'A target is in a domain of another namespace whose MailDomain does not accept forwards from this one. The other targets get mail.',

@@ -46,10 +46,17 @@ export function hostedAddress(): z.ZodString {
 /** An address anywhere that mail may be forwarded to. */
 export function targetAddress(): z.ZodString {
   return text(TARGET_ADDRESS_PATTERN, TARGET_ADDRESS_MESSAGE, ADDRESS_MAX_LENGTH).meta(
-    rules({
-      rule: `self.indexOf("@") <= ${LOCAL_MAX_LENGTH}`,
-      message: `must have at most ${LOCAL_MAX_LENGTH} characters before the @`,
-    }),
+    rules(
+      {
+        rule: `self.indexOf("@") <= ${LOCAL_MAX_LENGTH}`,
+        message: `must have at most ${LOCAL_MAX_LENGTH} characters before the @`,
+      },
+      {
+        // The operator refuses these again, in their canonical form, and what is inside this cluster.
+        rule: String.raw`!self.lowerAscii().matches(r"\.(?:invalid|localhost)$")`,
+        message: 'must be in a domain that exists: nothing is below .invalid and .localhost (RFC 6761)',
+      },
+    ),
   );
 }
 

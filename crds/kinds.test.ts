@@ -119,6 +119,10 @@ describe('resolve', () => {
     });
     expect(resolveMailDomain({ domain: 'Bücher.example' }, 'b').domain).toBe('xn--bcher-kva.example');
     expect(() => resolveMailDomain({}, 'example')).toThrow('domain "example" must be a domain');
+    // What the API server can't see: the letters are full-width.
+    expect(() => resolveMailDomain({ domain: 'courier.\uff49nvalid' }, 'x')).toThrow(
+      '"courier.invalid" is below .invalid',
+    );
   });
 
   it('makes addresses of a Mailbox canonical, drops repeated aliases and counts the quota', () => {

@@ -132,6 +132,8 @@ export const mailDomainSpecSchema = z
   });
 
 /** Rules on the whole object: the API server gives them metadata.name. */
+const RESERVED_MESSAGE = 'is below .invalid, where nothing exists and our own servers have addresses of their own';
+
 export const mailDomainRules: readonly Rule[] = [
   {
     rule: `${valueOr('self', 'spec.systemNamespace', '""')} == ${valueOr('oldSelf', 'spec.systemNamespace', '""')}`,
@@ -156,6 +158,11 @@ export const mailDomainRules: readonly Rule[] = [
   {
     rule: `${valueOr('self', 'spec.domain', 'self.metadata.name')} == ${valueOr('oldSelf', 'spec.domain', 'oldSelf.metadata.name')}`,
     message: 'the domain of a MailDomain is fixed: create another MailDomain for another domain',
+    fieldPath: '.spec.domain',
+  },
+  {
+    rule: String.raw`!${valueOr('self', 'spec.domain', 'self.metadata.name')}.lowerAscii().matches(r"\.invalid$")`,
+    message: RESERVED_MESSAGE,
     fieldPath: '.spec.domain',
   },
   {
@@ -220,9 +227,11 @@ export type MailDomainResolved = Omit<z.output<typeof mailDomainSpecSchema>, 'do
 export function resolveMailDomain(spec: MailDomainSpec | undefined, name: string): MailDomainResolved {
   const parsed = parseObject('MailDomain', mailDomainSpecSchema, spec, 'spec');
   const { filter, ...rest } = parsed;
+  const domain = parseDomain(rest.domain ?? name);
+  if (domain.endsWith('.invalid')) throw new Error(`domain ${JSON.stringify(domain)} ${RESERVED_MESSAGE}`);
   return {
     ...rest,
-    domain: parseDomain(rest.domain ?? name),
+    domain,
     filter: { ...filter, allow: filter.allow.map(canonicalSender), deny: filter.deny.map(canonicalSender) },
   };
 }

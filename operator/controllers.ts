@@ -140,6 +140,7 @@ export async function startControllers({
     hosting,
     systemSpec,
     hasBot: (rule, spec, systemKey) => hasBot(rule, spec, systemKey, bots),
+    clusterDomain: bots.clusterDomain,
   });
   const forwardRule = createForwardRuleController({
     client,

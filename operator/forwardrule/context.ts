@@ -24,6 +24,7 @@ export interface Problem {
     | 'SystemNotFound'
     | 'LoopDetected'
     | 'ChainTooLong'
+    | 'TargetNotAllowed'
     | 'TargetNotFound'
     | 'ConsentMissing'
     | 'WebhookNotAllowed'

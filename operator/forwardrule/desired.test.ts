@@ -42,6 +42,33 @@ describe('desiredForward', () => {
     expect(c.desired('a@example.org').forward).toMatchObject({ to: ['box@example.org', 'out@y.example'] });
   });
 
+  it.each([
+    '0b0e8a5e-5d5c-4b5a-9b55-3c1f1b1c0a11.0@courier.invalid',
+    '0b0e8a5e-5d5c-4b5a-9b55-3c1f1b1c0a11@FORWARD.invalid',
+    'x@forward.\uff49nvalid',
+    'x@mx.localhost',
+    'x@printer.local',
+    'x@mail-mx.mail.svc',
+    'x@mail-mx.mail.svc.cluster.local',
+    'x@metadata.google.internal',
+    'x@nas.home.arpa',
+  ])('leaves out %s, which only means something in here', (target) => {
+    const c = cluster().rule('a@example.org', [target, 'out@y.example']);
+    expect(c.desired('a@example.org').forward).toMatchObject({ to: ['out@y.example'] });
+    expect(c.reasons('a@example.org')).toEqual(['TargetNotAllowed']);
+    expect(c.rule('a@example.org', [target]).desired('a@example.org').forward).toBe('none');
+    // Nor does a chain lead anywhere that ends there.
+    expect(c.rule('b@example.org', ['a@example.org']).reasons('b@example.org')).toEqual(['TargetNotFound']);
+  });
+
+  it('takes a target in a private domain that is hosted here', () => {
+    const c = cluster()
+      .domain('corp.internal')
+      .mailbox('box@corp.internal')
+      .rule('a@example.org', ['box@corp.internal']);
+    expect(c.desired('a@example.org')).toMatchObject({ forward: { to: ['box@corp.internal'] }, problems: [] });
+  });
+
   it('is none when no target is left, so that the address is not taken', () => {
     const c = cluster().rule('a@example.org', ['box@example.org']);
     expect(c.desired('a@example.org')).toMatchObject({ system: 'mail/mail', forward: 'none' });

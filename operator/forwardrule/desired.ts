@@ -125,17 +125,15 @@ function addressTargets(
 
 function targetProblem(object: ForwardRule, target: string, system: string, landscape: Landscape): Problem | undefined {
   const { namespace = '' } = object.metadata;
-  const address = baseOf(target);
-  const domain = domainPart(address);
-  const host = landscape.host(system, domain);
-  if (host === undefined) return undefined;
-  if (!consents(host, namespace)) {
-    const message = `${target} is in a domain of another namespace, which does not take forwards from ${namespace}: ask for ${namespace} in spec.acceptForwardsFrom of the MailDomain ${domain}. Until then this target gets no mail.`;
-    return { reason: 'ConsentMissing', message };
-  }
-  if (landscape.receiver(system, address) !== undefined) return undefined;
-  const message = `Nobody takes mail for ${target}: create a Mailbox or ForwardRule for it, or correct it. Until then this target gets no mail.`;
-  return { reason: 'TargetNotFound', message };
+  const reason = landscape.fault(system, namespace, target);
+  if (reason === undefined) return undefined;
+  const domain = domainPart(baseOf(target));
+  const say = {
+    TargetNotAllowed: `${target} is in a domain that only means something inside a cluster or a network, and no MailDomain of this MailSystem is for it: name an address that the Internet knows.`,
+    ConsentMissing: `${target} is in a domain of another namespace, which does not take forwards from ${namespace}: ask for ${namespace} in spec.acceptForwardsFrom of the MailDomain ${domain}.`,
+    TargetNotFound: `Nobody takes mail for ${target}: create a Mailbox or ForwardRule for it, or correct it.`,
+  };
+  return { reason, message: `${say[reason]} Until then this target gets no mail.` };
 }
 
 function mailboxProblems(

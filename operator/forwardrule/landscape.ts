@@ -7,6 +7,7 @@ import { byAge } from '../claims.js';
 import { claimedAddresses } from '../mailbox/desired.js';
 import type { DomainHost, HostingView } from '../maildomain/controller.js';
 import type { CacheReader } from '../runtime/cache.js';
+import { isInsideName } from './names.js';
 
 /** What the caches say of the addresses of a MailSystem. Who really has a contested one is the directory's to decide. */
 export interface Landscape {
@@ -21,7 +22,11 @@ export interface Landscape {
   candidates(system: string, address: string): string[];
   /** Who gets mail for it: the owner of the first of these that leads somewhere. */
   receiver(system: string, address: string): Owner | undefined;
+  /** What speaks against a target of a rule in a namespace. */
+  fault(system: string, namespace: string, target: string): TargetFault | undefined;
 }
+
+export type TargetFault = 'TargetNotAllowed' | 'ConsentMissing' | 'TargetNotFound';
 
 export type Owner = { kind: 'mailbox'; object: Mailbox } | { kind: 'forward'; object: ForwardRule };
 
@@ -36,9 +41,12 @@ export interface LandscapeSources {
   systemSpec: (system: string) => MailSystemResolved | undefined;
   /** Whether a rule has a webhook or a command that may get mail. */
   hasBot: (rule: ForwardRule, spec: ForwardRuleResolved, system: string) => boolean;
+  /** Of this cluster, such as cluster.local. */
+  clusterDomain: string;
 }
 
-export function createLandscape({ rules, mailboxes, hosting, systemSpec, hasBot }: LandscapeSources): Landscape {
+export function createLandscape(sources: LandscapeSources): Landscape {
+  const { rules, mailboxes, hosting, systemSpec, hasBot, clusterDomain } = sources;
   const isIn = (system: string, address: string, namespace = ''): boolean =>
     hosting.domain(namespace, domainPart(address))?.system === system;
 
@@ -78,14 +86,24 @@ export function createLandscape({ rules, mailboxes, hosting, systemSpec, hasBot 
     if (known !== undefined) return known;
     looked.set(uid, true);
     const spec = resolved(rule);
-    const reaches = (target: string): boolean => {
-      const host = hosting.host(system, domainPart(target));
-      if (host === undefined) return true;
-      return consents(host, rule.metadata.namespace ?? '') && receiver(system, target, looked) !== undefined;
-    };
-    const any = 'value' in spec && (hasBot(rule, spec.value, system) || spec.value.to.map(baseOf).some(reaches));
+    const { namespace = '' } = rule.metadata;
+    const reaches = (target: string): boolean => fault(system, namespace, target, looked) === undefined;
+    const any = 'value' in spec && (hasBot(rule, spec.value, system) || spec.value.to.some(reaches));
     looked.set(uid, any);
     return any;
+  };
+
+  const fault = (
+    system: string,
+    namespace: string,
+    target: string,
+    looked: Map<string, boolean>,
+  ): TargetFault | undefined => {
+    const address = baseOf(target);
+    const host = hosting.host(system, domainPart(address));
+    if (host === undefined) return isInsideName(domainPart(address), clusterDomain) ? 'TargetNotAllowed' : undefined;
+    if (!consents(host, namespace)) return 'ConsentMissing';
+    return receiver(system, address, looked) === undefined ? 'TargetNotFound' : undefined;
   };
 
   return {
@@ -95,6 +113,7 @@ export function createLandscape({ rules, mailboxes, hosting, systemSpec, hasBot 
     owner,
     candidates,
     receiver: (system, address) => receiver(system, address, new Map()),
+    fault: (system, namespace, target) => fault(system, namespace, target, new Map()),
   };
 }
 

@@ -1,8 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import { isAllowedHost } from '../../crds/webhookhost.js';
-
-/** Names that mean something inside a cluster or a host only (RFC 6761, RFC 8375; Kubernetes' own). */
-const INSIDE = ['svc', 'cluster.local', 'localhost', 'local', 'internal', 'home.arpa'];
+import { isInsideName } from './names.js';
 
 /**
  * Why a webhook may not be called; undefined when nothing in its URL speaks against it. Where its name leads to is looked at
@@ -40,7 +38,5 @@ function hostOf({ hostname }: URL): string {
 }
 
 function isInside(host: string, clusterDomain: string): boolean {
-  if (ipaddr.isValid(host)) return ipaddr.process(host).range() !== 'unicast';
-  if (!host.includes('.')) return true;
-  return [...INSIDE, clusterDomain.toLowerCase()].some((zone) => host.endsWith(`.${zone}`));
+  return ipaddr.isValid(host) ? ipaddr.process(host).range() !== 'unicast' : isInsideName(host, clusterDomain);
 }

@@ -129,6 +129,8 @@ describe('MailDomain', () => {
       undefined,
       `spec.domain: Invalid value: without it the object's name is the domain, and that ${DOMAIN_MESSAGE}: set spec.domain, or rename the object`,
     ],
+    ['courier.invalid', undefined, 'spec.domain: Invalid value: is below .invalid'],
+    ['b', { domain: 'Forward.Invalid' }, 'spec.domain: Invalid value: is below .invalid'],
     ['192.0.2.1', undefined, `spec.domain: Invalid value: without it the object's name is the domain`],
     ['b', { domain: 'a_b.example' }, `spec.domain: Invalid value: "a_b.example": ${DOMAIN_MESSAGE}`],
     [
@@ -284,6 +286,10 @@ describe('ForwardRule', () => {
     ['with a route', { address, to: ['a%b@gmail.example'] }, 'spec.to[0]: Invalid value: "a%b@gmail.example"'],
     ['with a pipe', { address, to: ['|/bin/sh'] }, 'spec.to[0]: Invalid value: "|/bin/sh"'],
     ['with two targets in one', { address, to: ['a@b.example,c@d.example'] }, 'spec.to[0]: Invalid value'],
+    ['with an address of our own servers', { address, to: ['x.0@courier.INVALID'] }, 'must be in a domain that exists'],
+    ['with a name of the host itself', { address, to: ['x@mx.localhost'] }, 'must be in a domain that exists'],
+    ['with an IP address', { address, to: ['x@10.0.0.1'] }, 'spec.to[0]: Invalid value: "x@10.0.0.1"'],
+    ['with an address literal', { address, to: ['x@[10.0.0.1]'] }, 'spec.to[0]: Invalid value: "x@[10.0.0.1]"'],
     ['with a target twice', { address, to: [...to, ...to] }, 'spec.to[1]: Duplicate value'],
     [
       'with itself as a target',

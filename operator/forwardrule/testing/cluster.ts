@@ -47,6 +47,7 @@ export function cluster(system: Partial<MailSystemSpec> = {}) {
     hosting,
     systemSpec,
     hasBot: (rule, spec, key) => hasBot(rule, spec, key, bots),
+    clusterDomain: bots.clusterDomain,
   });
   const live = createLiveForwards();
   const context = { ...bots, landscape, live };
