@@ -459,6 +459,8 @@ describe('on a replica that lags', () => {
     expect(await there('rcpt_verdict', 'plain@example.org')).toBe('DUNNO');
     expect(await there('alias', 'copy@example.org')).toBe('alice@example.org,copy@example.org');
     expect(await there('route', 'plain@example.org')).toBe(TRANSPORT);
+    expect(await there('alias', `${main.object.uid}@forward.invalid`)).toBeNull();
+    expect(await there('route', `${main.object.uid}@forward.invalid`)).toBe(TRANSPORT);
     expect(await there('forward_targets', 'copy@example.org')).toBe('copy@outside.test');
     expect(await there('rcpt_verdict', made)).toBe('DUNNO');
     expect(await there('rcpt_verdict', made.replace('bob@', 'eve@'))).toBe(STALE);

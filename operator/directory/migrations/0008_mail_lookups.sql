@@ -140,14 +140,15 @@ BEGIN
         RETURN posthorn.expansion(p);
     ELSIF p.kind = 'alias' THEN
         RETURN p.username;
-    ELSIF p.hosted AND p.kind IS NULL THEN
+    ELSIF p.kind IS NULL AND p.domain <> 'forward.invalid' THEN
         PERFORM posthorn.require_fresh(address);
     END IF;
     RETURN NULL;
 END
 $$;
 
--- Postfix transport_maps at the mx. It is asked about an alias only if that was none when alias() was asked: the mail has
+-- Postfix transport_maps at the mx. That a domain is not ours is a no as well: mail for it leaves signed.
+-- It is asked about an alias only if that was none when alias() was asked: the mail has
 -- waited meanwhile. The forward role, to which it means nothing, gives it to egress, which gives it to the mx: it is
 -- expanded anew, where no store would ever have taken it. Only a fresh member sends mail on this way round.
 CREATE OR REPLACE FUNCTION directory_v1.route(address text) RETURNS text
@@ -165,12 +166,12 @@ BEGIN
                 FROM posthorn.settings s);
     ELSIF p.shard IS NOT NULL THEN
         RETURN (SELECT format('lmtp:inet:%s:%s', s.host, s.lmtp_port) FROM posthorn.shards s WHERE s.name = p.shard);
-    ELSIF p.asked IS NULL OR NOT p.hosted OR p.kind IS NOT NULL THEN
+    ELSIF p.asked IS NULL OR p.kind IS NOT NULL THEN
         RETURN NULL;
     ELSIF NOT posthorn.fresh() THEN
         RETURN 'retry:4.3.0 directory is catching up';
     END IF;
-    RETURN 'error:5.1.1 no such mailbox';
+    RETURN CASE WHEN p.hosted THEN 'error:5.1.1 no such mailbox' END;
 EXCEPTION WHEN query_canceled OR OTHERS THEN
     RETURN 'retry:4.3.0 directory is catching up';
 END
