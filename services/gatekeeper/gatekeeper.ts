@@ -9,8 +9,9 @@ import { watchTls } from '../lib/tls.js';
 import { wrongPasswordFingerprint } from './auth/fingerprint.js';
 import { createGuard } from './auth/guard.js';
 import { createLdap, type LdapSecrets } from './auth/ldap.js';
-import { createLogin } from './auth/login.js';
-import { createRemembered, followRevocations } from './auth/remembered.js';
+import { createLogin, type LoginOptions } from './auth/login.js';
+import { createRemembered, type Remembered } from './auth/remembered.js';
+import { createRevocations, followRevocations } from './auth/revocations.js';
 import type { GatekeeperConfig } from './config.js';
 import { withFallback } from './memory/fallback.js';
 import { processStore } from './memory/process.js';
@@ -23,6 +24,7 @@ import { createLookup } from './mx/recipients.js';
 import type { Action, PolicyRequest } from './policy/protocol.js';
 import { startPolicyServer } from './policy/server.js';
 import { submissionMessage } from './submission/message.js';
+import { createSessions } from './submission/sessions.js';
 import { createDesk, submissionPolicy } from './submission/submission.js';
 
 /** Where it answers, and how it ends. */
@@ -142,7 +144,7 @@ function dutiesOf(parts: Parts): Duties {
     case 'submission':
       return submissionDuties(parts);
     case 'proxy':
-      return { routes: loginRoutes(parts) };
+      return { routes: proxyRoutes(parts) };
   }
 }
 
@@ -156,18 +158,33 @@ function submissionDuties(parts: Parts): Duties {
   const { postmaster, conduct } = config;
   const desk = createDesk({ directory, store, log, postmaster, conduct, onIncident: metrics.incident });
   const message = submissionMessage(desk, { onVerdict: metrics.message });
-  return { decide: submissionPolicy(desk), routes: { '/v1/submission': message, ...loginRoutes(parts) } };
+  const revocations = createRevocations();
+  const sessions = createSessions(revocations);
+  const remembered = createRemembered(config.ldap?.cacheSeconds ?? 0);
+  parts.closers.push(followRevocations(directory, revocations, { log, onNews: remembered.forget }));
+  const logins = loginRoutes(parts, remembered, { revocations, loggedIn: sessions.loggedIn });
+  return { decide: submissionPolicy(desk, sessions), routes: { '/v1/submission': message, ...logins } };
 }
 
-function loginRoutes({ config, directory, store, log, metrics, tls, closers }: Parts): Record<string, JsonRoute> {
+function proxyRoutes(parts: Parts): Record<string, JsonRoute> {
+  const { config, directory, log, closers } = parts;
   const remembered = createRemembered(config.ldap?.cacheSeconds ?? 0);
-  if (config.ldap) closers.push(followRevocations(directory, remembered, log));
+  if (config.ldap) closers.push(followRevocations(directory, createRevocations(), { log, onNews: remembered.forget }));
+  return loginRoutes(parts, remembered);
+}
+
+function loginRoutes(
+  { config, directory, store, log, metrics, tls }: Parts,
+  remembered: Remembered,
+  sessions?: LoginOptions['sessions'],
+): Record<string, JsonRoute> {
   const secrets = () => readLdapSecrets(config.ldapSecrets);
   const login = createLogin({
     directory,
     guard: createGuard(store, config.guard),
     ldap: config.ldap ? createLdap({ rules: config.ldap, secrets, log, onOutcome: metrics.ldap }) : undefined,
     remembered,
+    ...(sessions ? { sessions } : {}),
     fingerprint: () => wrongPasswordFingerprint(tls()?.key ?? 'tests'),
     log,
     onAnswer: metrics.login,

@@ -98,7 +98,7 @@ describe('a password of the directory', () => {
       port: 10143,
       sieve_port: 14190,
       hashes: [{ id: 'password', hash }],
-      ticket: expect.stringMatching(/^[\w-]{8}$/),
+      ticket: expect.stringMatching(/^[\w-]{20}$/),
     });
   });
 

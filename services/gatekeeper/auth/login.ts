@@ -1,4 +1,6 @@
 /** `POST /v1/auth` and `/v1/auth/result`: who may log in, and what the password is compared with. */
+
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { limiter } from '../../../operator/directory/password.js';
 import type { Log } from '../../../operator/runtime/log.js';
@@ -11,6 +13,7 @@ import type { Guard } from './guard.js';
 import { fits, isComparable } from './hashes.js';
 import type { LdapCheck } from './ldap.js';
 import type { Remembered } from './remembered.js';
+import { askWithMoment, type Moment, type Revocations } from './revocations.js';
 
 const attempt = z.object({
   login: z.string().max(512),
@@ -29,7 +32,15 @@ const outcome = z.object({
   ticket: z.string().max(64).optional(),
 });
 
-type AttemptBody = z.infer<typeof attempt>;
+type AttemptBody = z.infer<typeof attempt> & { readonly moment?: Moment };
+
+/** A log-in whose hashes are being tried. */
+interface Ticket {
+  readonly username: string;
+  readonly moment: Moment | undefined;
+  /** Stands for the password, if LDAP had a hash for it. */
+  readonly key?: string;
+}
 
 interface Place {
   readonly username: string;
@@ -55,6 +66,11 @@ export interface LoginOptions {
   /** For counting wrong passwords. */
   readonly fingerprint: () => Fingerprint;
   readonly log: Log;
+  /** Where sessions are asked about later: hears of each log-in that succeeded. */
+  readonly sessions?: {
+    readonly revocations: Revocations;
+    readonly loggedIn: (username: string, ip: string, moment: Moment) => void;
+  };
   readonly onAnswer?: (protocol: string, result: string) => void;
 }
 
@@ -68,7 +84,7 @@ const TICKET_MS = 60_000;
 const ARGON2_AT_A_TIME = 2;
 
 export function createLogin(options: LoginOptions): Login {
-  const tickets = recent<Credentials & { readonly key: string }>(10_000, TICKET_MS);
+  const tickets = recent<Ticket>(10_000, TICKET_MS);
   const desk: Desk = { ...options, tickets, argon2: limiter(ARGON2_AT_A_TIME) };
   return {
     auth: async (body) => {
@@ -87,7 +103,7 @@ export function createLogin(options: LoginOptions): Login {
 }
 
 interface Desk extends LoginOptions {
-  readonly tickets: ReturnType<typeof recent<Credentials & { readonly key: string }>>;
+  readonly tickets: ReturnType<typeof recent<Ticket>>;
   readonly argon2: ReturnType<typeof limiter>;
 }
 
@@ -103,8 +119,12 @@ async function answerTo(desk: Desk, given: AttemptBody): Promise<LoginAnswer> {
     desk.log.info({ login: given.login, ip: given.ip, seconds: Math.ceil(wait / 1000) }, 'too many wrong passwords');
     return { result: 'limited' };
   }
-  const row = await credentialsOf(desk, given.login);
-  if (row === 'unavailable') return { result: 'unavailable' };
+  const found = await credentialsOf(desk, given);
+  if (found === 'unavailable') return { result: 'unavailable' };
+  return answerFor(desk, found.row, { ...given, ...(found.moment ? { moment: found.moment } : {}) });
+}
+
+async function answerFor(desk: Desk, row: Credentials | undefined, given: AttemptBody): Promise<LoginAnswer> {
   if (row === undefined) {
     await desk.guard.failed(given, desk.fingerprint()(given.login, given.password), false);
     return { result: 'unknown' };
@@ -119,16 +139,20 @@ async function answerTo(desk: Desk, given: AttemptBody): Promise<LoginAnswer> {
     : byHashes(desk, row, given, candidatesFor(row, given.protocol));
 }
 
-async function credentialsOf(desk: Desk, login: string): Promise<Credentials | undefined | 'unavailable'> {
+const CREDENTIALS = { doing: 'look up credentials', sql: 'SELECT * FROM directory_v1.credentials($1)' };
+
+async function credentialsOf(
+  { directory, sessions, log }: Desk,
+  { login, protocol }: AttemptBody,
+): Promise<{ row: Credentials | undefined; moment?: Moment } | 'unavailable'> {
   try {
-    const [row] = await desk.directory.ask<Credentials>({
-      doing: 'look up credentials',
-      sql: 'SELECT * FROM directory_v1.credentials($1)',
-      values: [login],
-    });
-    return row;
+    if (sessions && protocol === 'submission') {
+      return await askWithMoment<Credentials>(directory, sessions.revocations, login, CREDENTIALS);
+    }
+    const [row] = await directory.ask<Credentials>({ ...CREDENTIALS, values: [login] });
+    return { row };
   } catch (error) {
-    desk.log.warn({ err: error }, 'log-ins fail: the directory gave no answer');
+    log.warn({ err: error }, 'log-ins fail: the directory gave no answer');
     return 'unavailable';
   }
 }
@@ -140,23 +164,28 @@ const placeOf = ({ username, host, imap_port, sieve_port }: Credentials): Place 
   sieve_port,
 });
 
+/** Each attempt has a ticket of its own; it begins with what tells the same wrong password from another. */
 async function byHashes(
   desk: Desk,
   row: Credentials,
   given: AttemptBody,
   hashes: readonly Candidate[],
+  key?: string,
 ): Promise<LoginAnswer> {
-  const ticket = desk.fingerprint()(given.login, given.password);
-  if (hashes.length === 0) return wrong(desk, given, ticket);
+  const fingerprint = desk.fingerprint()(given.login, given.password);
+  if (hashes.length === 0) return wrong(desk, given, fingerprint);
+  const ticket = fingerprint + randomBytes(9).toString('base64url');
+  desk.tickets.set(ticket, { username: row.username, moment: given.moment, ...(key === undefined ? {} : { key }) });
   return { result: 'verify', ...placeOf(row), hashes, ticket };
 }
 
-async function wrong(desk: Desk, given: AttemptBody, ticket: string): Promise<LoginAnswer> {
-  await desk.guard.failed(given, ticket, true);
+async function wrong(desk: Desk, given: AttemptBody, fingerprint: string): Promise<LoginAnswer> {
+  await desk.guard.failed(given, fingerprint, true);
   return { result: 'denied' };
 }
 
 async function right(desk: Desk, row: Credentials, given: AttemptBody, credential: string): Promise<LoginAnswer> {
+  if (given.moment) desk.sessions?.loggedIn(row.username, given.ip, given.moment);
   await desk.guard.succeeded(given);
   return { result: 'ok', ...placeOf(row), credential };
 }
@@ -171,7 +200,6 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
   const matched = await desk.argon2(() => matching(candidates, password));
   if (matched !== undefined) return byAppPassword(desk, ldap, row, given, matched);
   const answer = await ldap(row.ldap ?? '', password);
-  const ticket = desk.fingerprint()(given.login, password);
   const others = candidates.filter(({ hash }) => !isComparable(hash));
   switch (answer.outcome) {
     case 'right':
@@ -180,8 +208,13 @@ async function byLdap(desk: Desk, ldap: LdapCheck, row: Credentials, given: Atte
     case 'unavailable':
       return { result: 'unavailable' };
     case 'hashes':
-      desk.tickets.set(ticket, { ...row, key: desk.remembered.keyOf(remembered, password) });
-      return byHashes(desk, row, given, [...others, ...answer.hashes.map((hash) => ({ id: 'ldap', hash }))]);
+      return byHashes(
+        desk,
+        row,
+        given,
+        [...others, ...answer.hashes.map((hash) => ({ id: 'ldap', hash }))],
+        desk.remembered.keyOf(remembered, password),
+      );
     case 'denied':
       return byHashes(desk, row, given, ldap.judgesStatus ? [] : others);
     default:
@@ -222,10 +255,13 @@ async function takeResult(desk: Desk, given: z.infer<typeof outcome>): Promise<v
   const ticket = given.ticket ?? '';
   if (!given.ok) {
     // Without a ticket each failure counts.
-    await desk.guard.failed(given, /^[\w-]{1,64}$/.test(ticket) ? ticket : `${Date.now()}${Math.random()}`, true);
+    const isOne = /^[\w-]{8,64}$/.test(ticket);
+    await desk.guard.failed(given, isOne ? ticket.slice(0, 8) : `${Date.now()}${Math.random()}`, true);
     return;
   }
-  const row = desk.tickets.get(ticket);
-  if (row && given.credential === 'ldap') desk.remembered.addKey(row.username, row.key);
+  const found = desk.tickets.get(ticket);
+  desk.tickets.delete(ticket);
+  if (found?.key !== undefined && given.credential === 'ldap') desk.remembered.addKey(found.username, found.key);
+  if (found?.moment) desk.sessions?.loggedIn(found.username, given.ip, found.moment);
   await desk.guard.succeeded(given);
 }

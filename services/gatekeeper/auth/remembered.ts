@@ -1,8 +1,4 @@
 /** Passwords that LDAP found right, for a stated time, in this process: as keyed hashes, never as they are. */
-
-import { DirectoryRejected } from '../../../operator/directory/errors.js';
-import type { Log } from '../../../operator/runtime/log.js';
-import type { DirectoryPool } from '../../lib/directory.js';
 import { recent } from '../../lib/recent.js';
 import { cacheFingerprint } from './fingerprint.js';
 
@@ -36,46 +32,5 @@ export function createRemembered(seconds: number, clock: () => number = Date.now
     keyOf: fingerprint,
     addKey: add,
     forget: (username) => known.delete(username),
-  };
-}
-
-interface Revocation {
-  readonly username: string;
-  readonly at: Date;
-}
-
-/**
- * Drops what is remembered of logins whose sessions have to end, as the directory tells it, every second. (States are
- * asked for at each log-in anyway.) Returns what stops it.
- */
-export function followRevocations(directory: DirectoryPool, remembered: Remembered, log: Log): () => void {
-  let since = new Date(0);
-  let stopped = false;
-  const look = async (): Promise<void> => {
-    try {
-      const rows = await directory.ask<Revocation>({
-        doing: 'look up revocations',
-        sql: 'SELECT username, at FROM directory_v1.revoked($1)',
-        values: [since],
-      });
-      for (const { username, at } of rows) {
-        if (at > since) since = at;
-        remembered.forget(username);
-      }
-    } catch (error) {
-      if (!(error instanceof DirectoryRejected)) return;
-      log.error({ err: error }, 'revocations cannot be followed');
-      stopped = true;
-    }
-  };
-  const loop = async (): Promise<void> => {
-    while (!stopped) {
-      await look();
-      await new Promise((resolve) => setTimeout(resolve, 1_000).unref());
-    }
-  };
-  void loop();
-  return () => {
-    stopped = true;
   };
 }

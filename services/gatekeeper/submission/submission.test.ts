@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { prepareAppPassword } from '../../../operator/directory/password.js';
 import { forward, mailbox, setHeartbeatAge } from '../../../operator/directory/testing/directory.js';
+import { fits } from '../auth/hashes.js';
+import type { LoginAnswer } from '../auth/login.js';
 import { SETTINGS, startWorld, type TestGatekeeper, type World } from '../testing/world.js';
 
 let world: World;
@@ -87,6 +90,95 @@ describe('account states', () => {
     const { login } = await person();
     await setHeartbeatAge(world.directory.server, 120);
     expect((await transaction(login, outside(1))).mail).toMatch(/^451 /);
+  });
+});
+
+describe('a session that is open', () => {
+  let port = 40_000;
+  let old = '';
+  let app = '';
+  beforeAll(async () => {
+    [old, app] = await Promise.all([prepareAppPassword('old password'), prepareAppPassword('word of the app')]);
+  });
+
+  /** EHLO and AUTH as Postfix and Dovecot ask about them. `ask`: anything that Postfix asks later over the same. */
+  async function open(login: string, password: string) {
+    port += 1;
+    const connection = { client_address: '198.51.100.7', client_port: port, server_port: 465 };
+    expect(await gatekeeper.ask({ ...connection, protocol_state: 'EHLO', sasl_username: '' })).toBe('DUNNO');
+    const given = { login, protocol: 'submission', ip: '198.51.100.7' };
+    const { body } = await gatekeeper.post<LoginAnswer>('/v1/auth', { ...given, password });
+    if (body.result !== 'verify') throw new Error(body.result);
+    const tried = await Promise.all(body.hashes.map(({ hash }) => fits(hash, password)));
+    const ok = tried.includes(true);
+    await gatekeeper.post('/v1/auth/result', { ...given, ok, ticket: body.ticket });
+    if (!ok) throw new Error('wrong password');
+    const common = { ...connection, instance: `s${port}`, sasl_username: login, sender: login };
+    return (state: string) =>
+      gatekeeper.ask({ ...common, protocol_state: state, recipient: 'x@gmail.example', recipient_count: 1 });
+  }
+
+  const OVER = '421 4.7.0 your password or your account has changed since you logged in; log in again';
+  const isOver = (ask: (state: string) => Promise<string>) =>
+    expect.poll(() => ask('MAIL'), { timeout: 5_000, interval: 200 }).toBe(OVER);
+
+  type Row = ReturnType<typeof mailbox>;
+  const password = (hash: string) => ({ password: { hash, source: `s/${hash.slice(-8)}` } });
+
+  it.each<[string, string, (row: Row) => Promise<void>, string]>([
+    [
+      'a password that was changed',
+      'old password',
+      (row) => world.put({ ...row, ...password(app) }),
+      'word of the app',
+    ],
+    [
+      'an app password that was withdrawn',
+      'word of the app',
+      (row) => world.put({ ...row, appPasswords: [] }),
+      'old password',
+    ],
+    [
+      'an account that was suspended in between',
+      'old password',
+      async (row) => {
+        await world.put({ ...row, state: 'Suspended' });
+        await world.put({ ...row, state: 'Active' });
+      },
+      'old password',
+    ],
+    [
+      "an address that has become another mailbox's",
+      'old password',
+      async (row) => {
+        await world.directory.directory.tombstoneMailboxes([{ uuid: row.uuid, objectUid: row.object.uid }], 0);
+        await world.put({ ...mailbox('x', password(app)), address: row.address });
+      },
+      'word of the app',
+    ],
+  ])('with %s ends, and one that is opened after that goes on', async (_name, before, change, after) => {
+    const { login, row } = await person({
+      ...password(old),
+      appPasswords: [{ name: 'phone', source: 'a/1', hash: app, protocols: null }],
+    });
+    // One has sent already, one has only logged in.
+    const [busy, idle] = [await open(login, before), await open(login, before)];
+    expect(await busy('MAIL')).toBe('DUNNO');
+    await change(row);
+    const later = await open(login, after);
+    await isOver(busy);
+    expect(await idle('MAIL')).toBe(OVER);
+    expect([await busy('RCPT'), await busy('END-OF-MESSAGE')]).toEqual([OVER, OVER]);
+    expect([await later('MAIL'), await later('RCPT'), await later('END-OF-MESSAGE')]).toEqual(Array(3).fill('DUNNO'));
+  });
+
+  it('is not touched by what happens to others, or by an alias more', async () => {
+    const [mine, other] = [await person(password(old)), await person(password(old))];
+    const [me, they] = [await open(mine.login, 'old password'), await open(other.login, 'old password')];
+    await world.put({ ...mine.row, aliases: [`alias-of-${mine.login}`] });
+    await world.put({ ...other.row, ...password(app) });
+    await isOver(they);
+    expect(await me('MAIL')).toBe('DUNNO');
   });
 });
 

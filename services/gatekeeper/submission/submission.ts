@@ -9,6 +9,7 @@ import { type Accounts, createAccounts } from './accounts.js';
 import { type Conduct, type ConductLimits, judgeConduct } from './conduct.js';
 import { createPauses, type Pauses } from './pauses.js';
 import { judgeReservation, limitsFor, USUAL, usualKey } from './rates.js';
+import type { Sessions } from './sessions.js';
 
 export interface SubmissionOptions {
   readonly directory: DirectoryPool;
@@ -81,33 +82,56 @@ const HOUR = { windowMs: 3_600_000, bucketMs: 300_000 };
 const MOST_TRANSACTIONS = 20_000;
 const TRANSACTION_MS = 3_600_000;
 
-/** Decides about requests of submission's smtpd. */
-export function submissionPolicy(desk: Desk): (request: PolicyRequest) => Promise<Action> {
-  const taken = recent<number>(MOST_TRANSACTIONS, TRANSACTION_MS);
-  const stages: Record<string, (login: string, request: PolicyRequest) => Promise<Action>> = {
-    MAIL: async (login) => {
-      const admitted = await desk.admit(login, true);
-      return 'refusal' in admitted ? admitted.refusal : 'DUNNO';
-    },
-    RCPT: async (login, request) => {
-      const instance = request.get('instance') ?? '';
-      const before = taken.get(instance) ?? 0;
-      const action = await atRecipient(desk, login, request.get('recipient') ?? '', before);
-      if (action === 'DUNNO') taken.set(instance, before + 1);
-      return action;
-    },
-    'END-OF-MESSAGE': (login, request) => atEnd(desk, login, Number(request.get('recipient_count') ?? '1') || 1),
-  };
-  return async (request) => {
-    const login = (request.get('sasl_username') ?? '').toLowerCase();
-    // Not logged in: Postfix refuses that by itself, and says so better.
-    if (login === '') return 'DUNNO';
-    return (await stages[request.get('protocol_state') ?? '']?.(login, request)) ?? 'DUNNO';
+/** The account, if it may send, and over this session. */
+type Admit = (login: string, fresh: boolean) => ReturnType<Desk['admit']>;
+
+function admitOver(desk: Desk, sessions: Sessions, request: PolicyRequest): Admit {
+  return async (login, fresh) => {
+    const admitted = await desk.admit(login, fresh);
+    if ('refusal' in admitted) return admitted;
+    const refusal = sessions.refusal(admitted.account.username, request);
+    if (refusal === undefined) return admitted;
+    desk.log.info(
+      { login, client: request.get('client_address') },
+      'a session is older than what was revoked: it ends',
+    );
+    return { refusal };
   };
 }
 
-async function atRecipient(desk: Desk, login: string, recipient: string, before: number): Promise<Action> {
-  const admitted = await desk.admit(login, false);
+const GREETINGS = new Set(['HELO', 'EHLO']);
+
+/** Decides about requests of submission's smtpd. */
+export function submissionPolicy(desk: Desk, sessions: Sessions): (request: PolicyRequest) => Promise<Action> {
+  const taken = recent<number>(MOST_TRANSACTIONS, TRANSACTION_MS);
+  const stages: Record<string, (login: string, request: PolicyRequest, admit: Admit) => Promise<Action>> = {
+    MAIL: async (login, _, admit) => {
+      const admitted = await admit(login, true);
+      return 'refusal' in admitted ? admitted.refusal : 'DUNNO';
+    },
+    RCPT: async (login, request, admit) => {
+      const instance = request.get('instance') ?? '';
+      const before = taken.get(instance) ?? 0;
+      const action = await atRecipient(desk, await admit(login, false), request.get('recipient') ?? '', before);
+      if (action === 'DUNNO') taken.set(instance, before + 1);
+      return action;
+    },
+    'END-OF-MESSAGE': async (login, request, admit) =>
+      atEnd(desk, await admit(login, false), Number(request.get('recipient_count') ?? '1') || 1),
+  };
+  return async (request) => {
+    const state = request.get('protocol_state') ?? '';
+    if (GREETINGS.has(state)) sessions.greeted(request);
+    const login = (request.get('sasl_username') ?? '').toLowerCase();
+    // Not logged in: Postfix refuses that by itself, and says so better.
+    if (login === '') return 'DUNNO';
+    return (await stages[state]?.(login, request, admitOver(desk, sessions, request))) ?? 'DUNNO';
+  };
+}
+
+type Admitted = Awaited<ReturnType<Admit>>;
+
+async function atRecipient(desk: Desk, admitted: Admitted, recipient: string, before: number): Promise<Action> {
   if ('refusal' in admitted) return admitted.refusal;
   const { account } = admitted;
   const limits = limitsFor(account, before + 1);
@@ -134,8 +158,7 @@ async function countUnknown(desk: Desk, { username }: Sending): Promise<Action |
 }
 
 /** All recipients are counted here, at once or not at all: sessions side by side can't pass a limit together. */
-async function atEnd(desk: Desk, login: string, recipients: number): Promise<Action> {
-  const admitted = await desk.admit(login, false);
+async function atEnd(desk: Desk, admitted: Admitted, recipients: number): Promise<Action> {
   if ('refusal' in admitted) return admitted.refusal;
   const { account } = admitted;
   const limits = limitsFor(account, recipients);
