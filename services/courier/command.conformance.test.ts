@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Client, createClient } from '../../operator/runtime/client.js';
@@ -73,6 +74,7 @@ function run(delivery: Delivery, to = target(), options: Partial<CommandOptions>
     secrets: createSecretReader(throughProxy, namespace),
     attempt: 1,
     onRepeat: (reason) => repeats.push(reason),
+    admit: () => true,
     pollMs: 20,
     signal: stop.signal,
     ...options,
@@ -304,7 +306,7 @@ describe('a delivery that can not be made', () => {
   });
 
   it('is refused when the message is too large, and waits when the rule may not run commands', async () => {
-    expect(await run(newDelivery(Buffer.alloc(11_000_000, 'x'))).outcome).toMatchObject({ result: 'bounced' });
+    expect(await run(newDelivery(Buffer.alloc(1_100_000, 'x'))).outcome).toMatchObject({ result: 'bounced' });
     expect(await run(newDelivery(), target({}, 'elsewhere')).outcome).toMatchObject({
       result: 'deferred',
       problem: { reason: 'CommandRefused' },
@@ -313,29 +315,62 @@ describe('a delivery that can not be made', () => {
     expect(await jobs()).toEqual([]);
   });
 
-  it('waits when its Secret is missing or is one of ours', async () => {
-    const ours = { name: 'mail-ca', namespace, labels: { 'app.kubernetes.io/managed-by': 'posthorn' } };
-    await client.create(builtin.secret, { apiVersion: 'v1', kind: 'Secret', metadata: ours }, { fieldManager: 'test' });
-    for (const name of ['missing', 'mail-ca']) {
+  it('waits when the rule has had its Jobs for this hour; one that runs is still waited for', async () => {
+    const running = newDelivery();
+    const first = run(running);
+    await getJob(running);
+    first.stop.abort();
+    await first.outcome;
+    const again = run(running, target(), { admit: () => false });
+    await end(running, 0);
+    expect(await again.outcome).toMatchObject({ result: 'delivered' });
+    const outcome = await run(newDelivery(), target(), { admit: () => false }).outcome;
+    expect(outcome).toMatchObject({ result: 'deferred', text: expect.stringMatching(/^4\.3\.2/) });
+    expect(await jobs()).toHaveLength(1);
+  });
+
+  it('waits when its Secret is missing or is none for rules', async () => {
+    const secrets = [
+      { metadata: { name: 'mail-ca', namespace, labels: { 'app.kubernetes.io/managed-by': 'posthorn' } } },
+      { metadata: { name: 'dkim', namespace, labels: { 'posthorn.dev/dkim': 'example.org' } } },
+      {
+        metadata: { name: 'public', namespace },
+        type: 'kubernetes.io/tls',
+        stringData: { 'tls.crt': 'x', 'tls.key': 'x' },
+      },
+    ];
+    for (const secret of secrets) {
+      const object = { apiVersion: 'v1', kind: 'Secret', ...secret } as KubeObject;
+      await client.create(builtin.secret, object, { fieldManager: 'test' });
+    }
+    for (const name of ['missing', 'mail-ca', 'dkim', 'public']) {
       const outcome = await run(newDelivery(), target({ secretRef: { name } })).outcome;
       expect(outcome, name).toMatchObject({ result: 'deferred', problem: { reason: 'CommandFailed' } });
     }
     expect(await jobs()).toEqual([]);
   });
 
-  it('of several megabytes travels in several Secrets', async () => {
-    const random = Buffer.from(Array.from({ length: 400_000 }, () => Math.random().toString(36)).join(''));
-    const delivery = newDelivery(random.subarray(0, 3_000_000));
+  it('that does not fit one Secret travels in several', async () => {
+    const delivery = newDelivery(randomBytes(1_048_000));
     const { outcome } = run(delivery);
     const all = await eventually(async () => {
       const found = await parts(delivery);
-      expect(found.length).toBe((await getJob(delivery)).spec.template.spec?.volumes?.[0]?.projected?.sources?.length);
+      expect(found).toHaveLength(2);
       return found;
     });
-    expect(all.length).toBeGreaterThan(1);
+    expect((await getJob(delivery)).spec.template.spec?.volumes?.[0]?.projected?.sources).toHaveLength(2);
     const packed = Buffer.concat(all.map(({ data }) => Buffer.from(data.part ?? '', 'base64')));
     expect(gunzipSync(packed).equals(delivery.message)).toBe(true);
     await end(delivery, 0);
     await outcome;
   });
+});
+
+it('removes a Job that took its message after a while, and keeps one that failed', async () => {
+  const [took, failed] = [newDelivery(), newDelivery()];
+  const runs = [run(took, target(), { completeKeptMs: 100 }), run(failed, target(), { completeKeptMs: 100 })];
+  await end(took, 0);
+  await end(failed, 75);
+  for (const { outcome } of runs) await outcome;
+  await eventually(async () => expect(await jobs()).toEqual([jobName(failed.id, 1)]));
 });

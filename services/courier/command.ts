@@ -5,6 +5,7 @@ import { bounced, type Delivery, deferred, delivered, type Outcome } from './del
 import {
   attemptOf,
   COMMAND_MESSAGE_LIMIT,
+  COMPLETE_KEPT_MS,
   DELIVERY_LABEL,
   type Job,
   type JobSettings,
@@ -38,7 +39,11 @@ export interface CommandOptions extends JobSettings {
   readonly attempt: number;
   /** Told when a command is run although it may have run before, and when Kubernetes ran one twice. */
   readonly onRepeat: (reason: string, message: string) => void;
+  /** Whether the rule (its UID) may have another Job now. */
+  readonly admit: (rule: string) => boolean;
   readonly signal?: AbortSignal | undefined;
+  /** How long a Job that took its message is kept, ms. */
+  readonly completeKeptMs?: number | undefined;
   /** Between two looks at a running Job, ms. */
   readonly pollMs?: number | undefined;
 }
@@ -59,6 +64,7 @@ export async function runCommand(
     const before = await newestJob(delivery, options);
     const known = before === undefined ? undefined : await resultOf(before, delivery, target, options);
     if (known !== undefined && known.result !== 'deferred') return known;
+    if (!options.admit(target.rule.uid)) return deferred('4.3.2', 'the rule has had too many Jobs within the hour');
     const attempt = before === undefined ? options.attempt : attemptOf(before) + 1;
     if (attempt > 1) {
       options.onRepeat('CommandRunAgain', `delivery ${delivery.id} is tried again: attempt ${attempt}`);
@@ -129,9 +135,19 @@ async function resultOf(
   if (pods.length > 1) {
     options.onRepeat('CommandRanTwice', `Kubernetes started ${pods.length} pods of Job ${job.metadata.name}`);
   }
-  if (state.state === 'complete') return delivered('the command took the message');
+  if (state.state === 'complete') {
+    removeLater(job, options);
+    return delivered('the command took the message');
+  }
   if (state.state === 'failed' && state.reason === 'DeadlineExceeded') return tooLong(target, pods);
   return outcomeOfPods(pods);
+}
+
+/** If this process doesn't live so long, the Job's own time limit does it. */
+function removeLater(job: Job, { client, namespace, completeKeptMs = COMPLETE_KEPT_MS }: CommandOptions): void {
+  const remove = () =>
+    client.delete(builtin.job, { namespace, name: job.metadata.name }, { uid: job.metadata.uid }).catch(() => false);
+  setTimeout(() => void remove(), completeKeptMs).unref();
 }
 
 function outcomeOfPods(pods: Pod[]): Outcome {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkDestination, DestinationRefused, type DestinationRules } from './destination.js';
 
 const rules = (more: Partial<DestinationRules> = {}): DestinationRules => ({
-  allowHosts: new Set(),
+  allowHosts: [],
   clusterDomain: 'cluster.example',
   refusedNetworks: [],
   ...more,
@@ -72,18 +72,30 @@ it('may go to the Internet, at the addresses that were judged', async () => {
   ]);
 });
 
-it('may go where the administrator allows it: that host and no other', async () => {
-  const allow = { allowHosts: new Set(['bridgedb.bots.svc']) };
-  expect(await check('http://bridgedb.bots.svc/mail', ['10.0.0.1'], allow)).toEqual([
-    { address: '10.0.0.1', family: 4 },
-  ]);
-  expect(await check('https://BridgeDB.bots.svc.:8443/mail', ['10.0.0.1'], allow)).toHaveLength(1);
+it('may go where the administrator allows it: that scheme, host and port, and no other', async () => {
+  const allow = { allowHosts: ['bridgedb.bots.svc', 'odd.bots.svc:8443', 'http://plain.bots.svc', '[fd00::7]:8443'] };
+  for (const url of [
+    'https://bridgedb.bots.svc/mail',
+    'https://BridgeDB.bots.svc.:443/mail',
+    'https://odd.bots.svc:8443/',
+    'http://plain.bots.svc/',
+    'https://[fd00::7]:8443/',
+  ]) {
+    expect(await check(url, ['10.0.0.1'], allow), url).toHaveLength(1);
+  }
   for (const url of [
     'https://other.bots.svc/',
     'https://x.bridgedb.bots.svc/',
     'https://bridgedb.bots.svc.example.org/',
+    'https://bridgedb.bots.svc:6443/',
+    'http://bridgedb.bots.svc/',
+    'http://bridgedb.bots.svc:443/',
+    'https://odd.bots.svc/',
+    'https://plain.bots.svc/',
+    'http://plain.bots.svc:8080/',
+    'gopher://bridgedb.bots.svc/',
+    'https://[fd00::7]/',
   ]) {
-    await expect(check(url, ['10.0.0.1'], allow)).rejects.toThrow(DestinationRefused);
+    await expect(check(url, ['10.0.0.1'], allow), url).rejects.toThrow(DestinationRefused);
   }
-  await expect(check('gopher://bridgedb.bots.svc/', ['10.0.0.1'], allow)).rejects.toThrow(DestinationRefused);
 });

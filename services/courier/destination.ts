@@ -2,6 +2,7 @@ import { lookup, Resolver } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
+import { isAllowedHost } from '../../crds/webhookhost.js';
 
 /** A webhook's address will not be asked; the message says why. */
 export class DestinationRefused extends Error {
@@ -14,8 +15,8 @@ export interface Checked {
 }
 
 export interface DestinationRules {
-  /** Hosts whose addresses are not judged, as `spec.webhooks.allowHosts` names them. */
-  readonly allowHosts: ReadonlySet<string>;
+  /** Where requests may go though it is inside, as `spec.webhooks.allowHosts` names it. */
+  readonly allowHosts: readonly string[];
   readonly clusterDomain: string;
   /** Networks (CIDR) that are refused besides the private ones: the cluster's own, where they are public. */
   readonly refusedNetworks: readonly string[];
@@ -31,8 +32,8 @@ export type FindAddresses = (host: string, allowed: boolean) => Promise<string[]
  */
 export async function checkDestination(url: URL, rules: DestinationRules, find = findAddresses): Promise<Checked[]> {
   const host = hostOf(url);
-  const allowed = rules.allowHosts.has(host);
-  if (url.protocol !== 'https:' && !(allowed && url.protocol === 'http:')) {
+  const allowed = isAllowedHost(url, rules.allowHosts);
+  if (url.protocol !== 'https:' && !allowed) {
     throw new DestinationRefused(`${url.protocol}// is not used: https only`);
   }
   if (!allowed) refuseClusterName(host, rules.clusterDomain);

@@ -10,7 +10,7 @@ export const DELIVERY_LABEL = 'posthorn.dev/delivery';
 export const ATTEMPT_LABEL = 'posthorn.dev/attempt';
 
 /** Largest message for a command, octets. It travels by way of the API server, in Secrets. */
-export const COMMAND_MESSAGE_LIMIT = 10 * 1024 * 1024;
+export const COMMAND_MESSAGE_LIMIT = 1024 * 1024;
 
 /** A Secret holds 1 MiB in all. */
 const PART_SIZE = 1_000_000;
@@ -20,9 +20,12 @@ const START_SECONDS = 120;
 
 /**
  * A Job is kept for so long after its end: a retry of a delivery whose answer got lost finds it instead of running the
- * command again. Longer than any time between two attempts of the forward role.
+ * command again, and people find the log of one that failed. The forward role tries again every 5 minutes at least.
  */
-const KEPT_SECONDS = 6 * 3_600;
+const KEPT_SECONDS = 3_600;
+
+/** One that took the message is removed after this, ms: it has nothing more to tell. */
+export const COMPLETE_KEPT_MS = 600_000;
 
 /** nobody, in most images; none of ours. */
 const UID = 65_532;

@@ -11,6 +11,7 @@ import { createAttempts } from './attempts.js';
 import { type CourierConfig, courierConfigSchema } from './config.js';
 import { ownNetworks } from './destination.js';
 import { createDispatcher, type DispatchOptions } from './dispatch.js';
+import { createHourlyLimit } from './limit.js';
 import { startLmtp } from './lmtp.js';
 import { createCourierMetrics } from './metrics.js';
 import { createPerform, kindOf } from './perform.js';
@@ -22,6 +23,8 @@ const CONFIG = '/config/courier.yaml';
 const TLS_FOLDER = '/tls';
 /** Where images/posthorn/bin/healthcheck asks. */
 const HTTP_PORT = 10_041;
+/** Jobs of one rule. Each is a pod, and objects in the Kubernetes API: who has more mail for a program gives it a webhook. */
+const JOBS_AN_HOUR = 120;
 /** Below the pod's termination grace of 90 s. */
 const GRACE_MS = 80_000;
 
@@ -51,6 +54,7 @@ async function main(): Promise<void> {
     secrets: createSecretReader(client, config.namespace),
     events,
     metrics,
+    admit: createHourlyLimit(JOBS_AN_HOUR),
     signal: stop.signal,
   });
   const onEnd: DispatchOptions['onEnd'] = (delivery, target, outcome, attempt) => {
@@ -85,7 +89,7 @@ async function main(): Promise<void> {
 
 function destinationRules({ webhooks, clusterDomain }: CourierConfig) {
   const refusedNetworks = [...webhooks.refusedNetworks, ...ownNetworks()];
-  return { allowHosts: new Set(webhooks.allowHosts), refusedNetworks, clusterDomain };
+  return { allowHosts: webhooks.allowHosts, refusedNetworks, clusterDomain };
 }
 
 /** The target of a token, or undefined when a member that is up to date knows none. */

@@ -17,6 +17,8 @@ export interface PerformOptions {
   readonly secrets: SecretReader;
   readonly events: EventRecorder;
   readonly metrics: CourierMetrics;
+  /** Whether a rule may have another Job now. */
+  readonly admit: (rule: string) => boolean;
   /** Aborts when the process is to end: a Job is then left to whoever asks next. */
   readonly signal: AbortSignal;
 }
@@ -58,10 +60,15 @@ async function webhook(
     return deferred('4.3.5', 'the webhook can not be used now', { problem: { reason: 'WebhookFailed', message } });
   }
   // Not cut short when the process ends: a message that has begun to go out is better waited for than sent twice.
-  const outcome = await postToWebhook(delivery, target, { rules: options.rules, secret, attempt });
+  const outcome = await postToWebhook(delivery, target, { rules: rulesFor(target, options), secret, attempt });
   if (outcome.problem === undefined) return outcome;
   const message = `webhook ${shownUrl(target.webhook.url)}: ${outcome.problem.message}`;
   return { ...outcome, problem: { ...outcome.problem, message } };
+}
+
+/** What the administrator allows is for rules in the MailSystem's own namespace. */
+function rulesFor({ rule }: Target, { rules, jobs }: PerformOptions): DestinationRules {
+  return rule.namespace === jobs.namespace ? rules : { ...rules, allowHosts: [] };
 }
 
 async function webhookSecret(
@@ -81,12 +88,16 @@ async function webhookSecret(
 }
 
 function command(delivery: Delivery, target: Target, attempt: number, options: PerformOptions): Promise<Outcome> {
-  const { jobs, client, secrets, events, signal } = options;
+  const { jobs, client, secrets, events, signal, admit } = options;
   const { command: spec } = target;
   if (spec === undefined) throw new Error('a command was expected');
   const onRepeat = (reason: string, message: string) =>
     events.emit(ruleObject(target), { type: 'Warning', reason, message });
-  return runCommand(delivery, { ...target, command: spec }, { ...jobs, client, secrets, attempt, onRepeat, signal });
+  return runCommand(
+    delivery,
+    { ...target, command: spec },
+    { ...jobs, client, secrets, attempt, onRepeat, admit, signal },
+  );
 }
 
 function ruleObject({ rule: { namespace, name, uid } }: Target): KubeObject {

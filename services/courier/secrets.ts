@@ -58,10 +58,11 @@ export class SecretRefused extends Error {
   override readonly name = 'SecretRefused';
 }
 
+const REFUSED_TYPES = ['kubernetes.io/service-account-token', 'kubernetes.io/tls', 'bootstrap.kubernetes.io/token'];
+const DKIM_LABEL = 'posthorn.dev/dkim';
+
 /** Whoever may write a rule may not thereby read the system's keys or become a service account. */
-function refuseOurs({ type, metadata }: Secret): void {
-  const ours = metadata.labels?.['app.kubernetes.io/managed-by'] === 'posthorn';
-  if (ours || type === 'kubernetes.io/service-account-token' || type === 'bootstrap.kubernetes.io/token') {
-    throw new SecretRefused(`Secret ${metadata.name} is not for rules`);
-  }
+function refuseOurs({ type = '', metadata: { name, labels = {} } }: Secret): void {
+  const ours = labels['app.kubernetes.io/managed-by'] === 'posthorn' || labels[DKIM_LABEL] !== undefined;
+  if (ours || REFUSED_TYPES.includes(type)) throw new SecretRefused(`Secret ${name} is not for rules`);
 }

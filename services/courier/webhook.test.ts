@@ -56,8 +56,9 @@ function deliver(
     address: 'bot@example.org',
     webhook: { url, timeoutSeconds: 5, ...webhook },
   };
+  const { port } = URL.canParse(url) ? new URL(url) : { port: '' };
   const rules = {
-    allowHosts: new Set(options.allow ?? ['localhost']),
+    allowHosts: (options.allow ?? ['localhost']).map((host) => `${host}:${port}`),
     clusterDomain: 'cluster.local',
     refusedNetworks: [],
   };
@@ -174,7 +175,7 @@ describe('a webhook', () => {
       address: 'bot@example.org',
       webhook: { url: `https://localhost:${port}/`, timeoutSeconds: 10 },
     };
-    const rules = { allowHosts: new Set(['localhost']), clusterDomain: 'cluster.local', refusedNetworks: [] };
+    const rules = { allowHosts: [`localhost:${port}`], clusterDomain: 'cluster.local', refusedNetworks: [] };
     const outcome = await postToWebhook(big, target, { rules, secret: { ca: authority.cert }, attempt: 1 });
     expect(outcome.result).toBe('bounced');
   });
