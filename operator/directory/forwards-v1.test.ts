@@ -290,6 +290,25 @@ describe('at the forward role and the courier', () => {
     await expect(ask('courier_target', `${going.object.uid}.0`)).rejects.toThrow(/is gone/);
   });
 
+  it('a target or postmaster in .invalid is none: only the rule itself gives its tokens', async () => {
+    const to = [bot(0), `${main.object.uid}@forward.invalid`, 'x@sub.invalid'];
+    const sly = forward('sly', { to: [...to, 'out@outside.test'], couriers: [webhook] });
+    await test.directory.projectForwards([sly]);
+    expect(await list('forward_targets', 'sly@example.org')).toEqual([
+      `${sly.object.uid}.0@courier.invalid`,
+      'out@outside.test',
+    ]);
+    await test.directory.projectForwards([{ ...sly, to, couriers: [] }]);
+    await expect(ask('forward_targets', 'sly@example.org')).rejects.toThrow(/no target/);
+    expect(await ask('alias', 'sly@example.org')).toBeNull();
+    await test.directory.tombstoneForwards([{ uid: sly.object.uid }]);
+
+    await test.directory.projectSettings({ ...settings, postmaster: bot(0) });
+    expect(await ask('rcpt_verdict', 'abuse@example.org')).toMatch(/^550/);
+    expect(await ask('forward_targets', 'abuse@example.org')).toBeNull();
+    await test.directory.projectSettings(settings);
+  });
+
   it('names the address for Delivered-To', async () => {
     expect(await ask('delivered_to', 'plain+x@example.org')).toBe('plain@example.org');
     expect(await ask('delivered_to', `${main.object.uid}@forward.invalid`)).toBe('alice@example.org');
@@ -382,6 +401,34 @@ describe('SRS', () => {
     }
     expect(await ask('hosted_domain', 'SRS.example.org')).toBe('srs.example.org');
     expect(await ask('rcpt_verdict', 'bob@srs.example.org')).toMatch(/^550 5.1.1/);
+  });
+
+  it('never stands for an address that our own roles understand', async () => {
+    const token = `${bots.object.uid}.0@courier.invalid`;
+    for (const sender of [token, 'x@forward.invalid', 'x@Forward.INVALID.', 'x@deep.sub.invalid', 'x@invalid']) {
+      await expect(rewrite(sender), sender).rejects.toThrow(/not a sender/);
+    }
+    expect(await rewrite('x@valid.notinvalid')).toMatch(/^SRS0/);
+    const made = async (signed: string, kind: string) => {
+      const [row] = await test.server.query<{ hash: string }>(
+        'posthorn',
+        'SELECT posthorn.srs_hash(key, $1) AS hash FROM posthorn.srs_secrets',
+        [signed],
+      );
+      return `${kind}=${row?.hash}=${signed}@srs.example.org`;
+    };
+    const [day] = await test.server.query<{ day: string }>(
+      'posthorn',
+      'SELECT posthorn.srs_day(posthorn.srs_today()) AS day',
+    );
+    const outside = (domain: string) => made(`${day?.day}=${domain}=${bots.object.uid}.0`, 'SRS0');
+    expect(await original(await outside('outside.test'))).toBe(`${bots.object.uid}.0@outside.test`);
+    for (const domain of ['courier.invalid', 'Courier.Invalid.', 'invalid']) {
+      const address = await outside(domain);
+      expect(await original(address), address).toMatch(/^550/);
+      await expect(ask('forward_targets', address)).rejects.toThrow(/no address of ours/);
+    }
+    expect(await original(await made('forward.invalid==x', 'SRS1'))).toMatch(/^550/);
   });
 
   it('refuses what was forged', async () => {

@@ -102,6 +102,12 @@ CREATE FUNCTION posthorn.srs_today() RETURNS integer
     SELECT floor(extract(epoch FROM now()) / 86400)::integer % 1024
 $$;
 
+-- In a domain that is no domain (RFC 2606). Some names there mean something to our own roles: nobody else gives them.
+CREATE FUNCTION posthorn.invalid(address text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT address ~* '[@.]invalid[.[:space:]]*$'
+$$;
+
 -- The address that an SRS address stands for; NULL if we have not made it, or too long ago.
 CREATE FUNCTION posthorn.srs_original(srs_local text) RETURNS text
     LANGUAGE plpgsql STABLE AS $$
@@ -122,7 +128,7 @@ BEGIN
         original := posthorn.quoted('SRS0' || part[4], part[3]);
     END IF;
     RETURN (SELECT original FROM posthorn.srs_secrets s
-            WHERE posthorn.srs_hash(s.key, part[2]) = lower(part[1]) LIMIT 1);
+            WHERE posthorn.srs_hash(s.key, part[2]) = lower(part[1]) AND NOT posthorn.invalid(original) LIMIT 1);
 END
 $$;
 
@@ -200,7 +206,7 @@ BEGIN
                 h.kind := 'alias';
             ELSIF h.kind IS NULL AND NOT EXISTS
                 (SELECT FROM posthorn.domains d WHERE d.domain = split_part(settings.postmaster, '@', -1)) THEN
-                p.elsewhere := settings.postmaster;
+                p.elsewhere := CASE WHEN NOT posthorn.invalid(settings.postmaster) THEN settings.postmaster END;
                 h.kind := CASE WHEN p.elsewhere IS NOT NULL THEN 'forward' END;
                 h.address := base || '@' || p.domain;
             END IF;

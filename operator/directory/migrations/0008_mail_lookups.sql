@@ -92,7 +92,7 @@ $$;
 CREATE FUNCTION posthorn.destinations(rule text) RETURNS TABLE (destination text, inside boolean)
     LANGUAGE sql STABLE AS $$
     SELECT t, EXISTS (SELECT FROM posthorn.domains d WHERE d.domain = split_part(t, '@', -1))
-    FROM posthorn.forwards f CROSS JOIN unnest(f.targets) t WHERE f.uid = rule
+    FROM posthorn.forwards f CROSS JOIN unnest(f.targets) t WHERE f.uid = rule AND NOT posthorn.invalid(t)
     UNION ALL
     SELECT format('%s.%s@courier.invalid', f.uid, n), false
     FROM posthorn.forwards f CROSS JOIN generate_series(0, jsonb_array_length(f.couriers) - 1) n
@@ -303,7 +303,7 @@ END
 $$;
 
 -- Postfix sender_canonical_maps of the forward role: the envelope sender of what goes outside. NULL (as it is): none,
--- ours, or no address.
+-- ours, or no address. Raises for an address that would come back to a webhook of ours.
 CREATE FUNCTION directory_v1.srs_sender(sender text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -317,6 +317,10 @@ BEGIN
     IF from_local = '' OR from_domain !~ '^[[:alnum:]._-]+$' OR from_domain = ours
         OR EXISTS (SELECT FROM posthorn.domains d WHERE d.domain = rtrim(from_domain, '.')) THEN
         RETURN NULL;
+    END IF;
+    IF posthorn.invalid(sender) THEN
+        RAISE EXCEPTION '<%> is not a sender', posthorn.printable(sender)
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     SELECT s.key INTO secret FROM posthorn.srs_secrets s
     ORDER BY s.created_at < now() - interval '1 minute' DESC, s.created_at DESC LIMIT 1;
