@@ -291,6 +291,7 @@ export const checks: Record<string, Check> = {
       ['redirect "x@elsewhere.example";', /redirect is not available/],
       ['require "reject"; reject "no";', /unknown Sieve capability `?'?reject/],
       ['require "vnd.dovecot.pipe"; pipe "queue-learning";', /unknown Sieve capability/],
+      ['require "editheader"; deleteheader "Received";', /unknown Sieve capability/],
       ['require "include"; include :global "x";', /does not exist|unknown/],
     ] as const) {
       assert.match((await declare(stage, 'alice', script)) ?? '', words);
@@ -325,7 +326,7 @@ export const checks: Record<string, Check> = {
       ['spammer@outside.example', ['X-Spam: Yes']],
       ['mailer-daemon@outside.example', []],
       ['blind@outside.example', [], 'somebody@outside.example'],
-      // what the mx's filter puts on mail that neither SPF nor DKIM vouches for
+      // what the mx's filter puts on mail whose sender neither SPF nor DKIM vouches for
       ['forged@outside.example', ['X-Auto-Response-Suppress: OOF']],
     ] as const) {
       await deliver(stage, 'alice', { subject: 'no answer', from, headers, ...(toHeader ? { toHeader } : {}) });
