@@ -235,6 +235,22 @@ describe('at the mx', () => {
   });
 });
 
+it('what a forward and the mailbox on its address require holds together', async () => {
+  const required = async (from: string[], otherwise: 'Reject' | 'Tag') => {
+    await test.directory.projectForwards([{ ...onAlias, require: { from, otherwise } }]);
+    return ((await recipient('sales@example.org'))?.policy as { require: unknown } | undefined)?.require;
+  };
+  // alice requires a.test, and tags others.
+  expect(await required(['gmail.com', 'mail.a.test'], 'Reject')).toEqual({
+    from: ['mail.a.test'],
+    otherwise: 'Reject',
+  });
+  expect(await required(['test', 'gmail.com'], 'Tag')).toEqual({ from: ['a.test'], otherwise: 'Tag' });
+  expect(await required(['a.test', 'x.a.test'], 'Tag')).toEqual({ from: ['a.test', 'x.a.test'], otherwise: 'Tag' });
+  expect(await required(['gmail.com', 'aa.test'], 'Tag')).toEqual({ from: [], otherwise: 'Tag' });
+  await test.directory.projectForwards([onAlias]);
+});
+
 describe('at the forward role and the courier', () => {
   const bot = (n: number) => `${bots.object.uid}.${n}@courier.invalid`;
 

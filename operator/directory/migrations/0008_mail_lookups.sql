@@ -41,6 +41,17 @@ EXCEPTION WHEN query_canceled OR OTHERS THEN
 END
 $$;
 
+-- What two require of senders, together: domains that both take (a domain takes those below it), and the stricter answer
+-- to others. Perhaps no domain at all.
+CREATE FUNCTION posthorn.both(one jsonb, other jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_build_object(
+        'from', (SELECT coalesce(jsonb_agg(DISTINCT CASE WHEN length(a) > length(b) THEN a ELSE b END), '[]')
+                 FROM jsonb_array_elements_text(one -> 'from') a CROSS JOIN jsonb_array_elements_text(other -> 'from') b
+                 WHERE right('.' || a, length(b) + 1) = '.' || b OR right('.' || b, length(a) + 1) = '.' || a),
+        'otherwise', CASE WHEN 'Reject' IN (one ->> 'otherwise', other ->> 'otherwise') THEN 'Reject' ELSE 'Tag' END)
+$$;
+
 -- The same for the mx's filter, with what the filter needs to know. policy: that of the domain and what the mailbox or
 -- forward requires; recipients with the same key have the same policy. Never raises either.
 CREATE FUNCTION directory_v1.recipient(
@@ -50,6 +61,7 @@ CREATE FUNCTION directory_v1.recipient(
 DECLARE
     p      posthorn.place;
     needed jsonb;
+    also   jsonb;
 BEGIN
     p := posthorn.place(address);
     verdict := posthorn.verdict(p, address, '554 5.7.1 <%s>: relay access denied');
@@ -58,7 +70,8 @@ BEGIN
     policy_key := '';
     IF p.kind IS NOT NULL THEN
         needed := (SELECT f.require FROM posthorn.forwards f WHERE f.uid = p.forward);
-        needed := coalesce(needed, (SELECT m.require FROM posthorn.mailboxes m WHERE m.uuid = p.mailbox));
+        also := (SELECT m.require FROM posthorn.mailboxes m WHERE m.uuid = p.mailbox);
+        needed := CASE WHEN needed IS NULL OR also IS NULL THEN coalesce(needed, also) ELSE posthorn.both(needed, also) END;
         policy := (SELECT d.filter FROM posthorn.domains d WHERE d.domain = p.domain);
         IF needed IS NOT NULL THEN
             policy := coalesce(policy, '{}') || jsonb_build_object('require', needed);
