@@ -39,7 +39,8 @@ beforeAll(async () => {
   expect(value.map(({ result }) => result)).toEqual(Array(8).fill('written'));
 });
 
-beforeEach(() => setHeartbeatAge(test.server, 0));
+// To the leader a heartbeat to come is fresh: so it stays on a busy machine.
+beforeEach(() => setHeartbeatAge(test.server, -50));
 
 afterAll(async () => {
   await test?.stop();
@@ -548,6 +549,7 @@ describe('on a replica that lags', () => {
   it('leaves nothing to a catch-all: the address may be a mailbox by now', async () => {
     const there = (name: string, argument: string) => ask(name, argument, replica);
     const RETRY = 'retry:4.3.0 directory is catching up';
+    await setHeartbeatAge(test.server, 0);
     await caughtUp();
     expect(await there('rcpt_verdict', 'new@example.net')).toBe('DUNNO');
     expect(await there('alias', 'new@example.net')).toBe('alice@example.org,new@example.net');
