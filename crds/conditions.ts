@@ -112,6 +112,8 @@ export const forwardRuleConditions: ConditionDocs = {
       TargetNotFound: 'A target is in a domain of ours, and nobody has that address. The other targets get mail.',
       ConsentMissing:
         'A target is in a domain of another namespace whose MailDomain does not accept forwards from this one. The other targets get mail.',
+      RequirementMissing:
+        'A target, or the Mailbox of keepCopy, has a spec.require, and what spec.require asks for here is less: by this rule senders would come in whom that one turns away. The other targets get mail.',
       WebhookNotAllowed:
         'The URL of a webhook leads into the cluster or is not encrypted, and host and port are not in spec.webhooks.allowHosts of the MailSystem or the rule is in another namespace than its MailSystem; or it has a Secret, and the rule is in another namespace. The other targets get mail.',
       CommandNotAllowed:

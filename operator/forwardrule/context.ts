@@ -27,6 +27,7 @@ export interface Problem {
     | 'TargetNotAllowed'
     | 'TargetNotFound'
     | 'ConsentMissing'
+    | 'RequirementMissing'
     | 'WebhookNotAllowed'
     | 'CommandNotAllowed'
     | 'SecretNotFound'

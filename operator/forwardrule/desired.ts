@@ -1,10 +1,12 @@
 import type { ForwardRule, ForwardRuleResolved } from '../../crds/forwardrule.js';
+import type { RequireRow } from '../directory/rows.js';
 import { botTargets } from './bots.js';
 import { chainText, followChains, MAX_CHAIN } from './chain.js';
 import type { ForwardContext, Problem, Targets } from './context.js';
 import { type DesiredForward, targetCount } from './forward.js';
-import { baseOf, consents, domainPart, type Landscape, resolved } from './landscape.js';
+import { baseOf, consents, domainPart, type Landscape, resolved, type Source, type TargetFault } from './landscape.js';
 import { circularTargets } from './live.js';
+import { missingRequirement, requiredByForward, requiredByMailbox, requireRow } from './requirements.js';
 
 export interface Desired {
   /** `namespace/name` of the MailSystem; absent when there is none. */
@@ -26,18 +28,21 @@ export function desiredForward(object: ForwardRule, context: ForwardContext): De
   const loop = chainProblem(object, spec.value, home, context.landscape);
   if (loop !== undefined) return { ...heldBack(object, home, context), problems: [loop] };
 
-  const to = addressTargets(object, spec.value, home, context.landscape);
+  const { namespace = '' } = object.metadata;
+  const source = { namespace, required: context.landscape.required(object, spec.value) };
+  const to = addressTargets(spec.value, home, source, context.landscape);
   const bots = botTargets(object, spec.value, home, context);
-  const problems = [...to.problems, ...bots.problems, ...mailboxProblems(object, spec.value, home, context.landscape)];
+  const mailboxes = mailboxProblems(spec.value, home, source, context.landscape);
+  const problems = [...to.problems, ...bots.problems, ...mailboxes];
   if (targetCount({ to: to.targets, couriers: bots.targets }) === 0) return { system: home, forward: 'none', problems };
-  const { address, keepCopy, sendAs, require } = spec.value;
+  const { address, keepCopy, sendAs } = spec.value;
   const forward: DesiredForward = {
     address,
     to: to.targets,
     couriers: bots.targets,
-    keepCopy: keepCopy?.mailbox ?? null,
+    keepCopy: copyFor(keepCopy?.mailbox ?? null, source, context.landscape),
     sendAs: sendAs?.mailbox ?? null,
-    require: require === undefined ? null : { from: require.dkimAlignedFrom, otherwise: require.otherwise },
+    require: requireRow(spec.value),
   };
   return { system: home, forward, problems };
 }
@@ -60,14 +65,34 @@ function systemOf(
   return hosting.system;
 }
 
-/** What is live stays, but for targets that lead back to the rule: a Mailbox may have ended that chain, and be gone. */
+/**
+ * What is live stays, but for targets that lead back to the rule (a Mailbox may have ended that chain, and be gone), and for
+ * those that may no longer get its mail.
+ */
 function heldBack(object: ForwardRule, system: string, { live, landscape }: ForwardContext): Omit<Desired, 'problems'> {
   const forward = live.get(object.metadata.uid ?? '');
   if (forward === undefined) return { system };
+  const { namespace = '' } = object.metadata;
+  const keeper = forward.keepCopy === null ? undefined : landscape.mailbox(namespace, forward.keepCopy);
+  const source = { namespace, required: requiredByForward(forward, keeper) };
   const circular = circularTargets(forward, system, live, landscape);
-  if (circular.length === 0) return { system };
-  const mended = { ...forward, to: forward.to.filter((target) => !circular.includes(target)) };
+  const to = forward.to.filter((target) => !circular.includes(target) && mayStay(target, system, source, landscape));
+  const keepCopy = copyFor(forward.keepCopy, source, landscape);
+  if (to.length === forward.to.length && keepCopy === forward.keepCopy) return { system };
+  const mended = { ...forward, to, keepCopy };
   return { system, forward: targetCount(mended) === 0 ? 'none' : mended };
+}
+
+/** A target that nobody has gets no mail anyway, and may come back. */
+function mayStay(target: string, system: string, source: Source, landscape: Landscape): boolean {
+  const fault = landscape.fault(system, source, target);
+  return fault === undefined || fault.reason === 'TargetNotFound';
+}
+
+/** The Mailbox that keeps a copy; none if it asks more of senders than has been asked. */
+function copyFor(name: string | null, { namespace, required }: Source, landscape: Landscape): string | null {
+  const box = name === null ? undefined : landscape.mailbox(namespace, name);
+  return missingRequirement(required, requiredByMailbox(box)) === undefined ? name : null;
 }
 
 /** A rule that doesn't have its address is refused for that; where it would lead is no matter then. */
@@ -109,49 +134,58 @@ function forwardsBehind(rule: ForwardRule, system: string, landscape: Landscape)
 }
 
 function addressTargets(
-  object: ForwardRule,
   { to }: ForwardRuleResolved,
   system: string,
+  source: Source,
   landscape: Landscape,
 ): Targets<string> {
   const found: Targets<string> = { targets: [], problems: [] };
   for (const target of to) {
-    const problem = targetProblem(object, target, system, landscape);
-    if (problem === undefined) found.targets.push(target);
-    else found.problems.push(problem);
+    const fault = landscape.fault(system, source, target);
+    if (fault === undefined) found.targets.push(target);
+    else found.problems.push({ reason: fault.reason, message: faultText(target, source, fault) });
   }
   return found;
 }
 
-function targetProblem(object: ForwardRule, target: string, system: string, landscape: Landscape): Problem | undefined {
-  const { namespace = '' } = object.metadata;
-  const reason = landscape.fault(system, namespace, target);
-  if (reason === undefined) return undefined;
+function faultText(target: string, { namespace }: Source, fault: TargetFault): string {
   const domain = domainPart(baseOf(target));
-  const say = {
+  const say: Record<TargetFault['reason'], string> = {
     TargetNotAllowed: `${target} is in a domain that only means something inside a cluster or a network, and no MailDomain of this MailSystem is for it: name an address that the Internet knows.`,
     ConsentMissing: `${target} is in a domain of another namespace, which does not take forwards from ${namespace}: ask for ${namespace} in spec.acceptForwardsFrom of the MailDomain ${domain}.`,
     TargetNotFound: `Nobody takes mail for ${target}: create a Mailbox or ForwardRule for it, or correct it.`,
+    RequirementMissing: 'wanted' in fault ? requirementText(target, fault.wanted) : '',
   };
-  return { reason, message: `${say[reason]} Until then this target gets no mail.` };
+  return `${say[fault.reason]} Until then this target gets no mail.`;
+}
+
+function requirementText(who: string, { from, otherwise }: RequireRow): string {
+  if (from.length === 0) return `${who} has a spec.require that can not be understood: correct it there.`;
+  const wanted = `{dkimAlignedFrom: [${from.join(', ')}], otherwise: ${otherwise}}`;
+  return `${who} takes mail only from senders that have proved who they are, and by this rule others would come in: set spec.require of the rule to ${wanted}, or to fewer of these domains.`;
 }
 
 function mailboxProblems(
-  { metadata }: ForwardRule,
   spec: ForwardRuleResolved,
   system: string,
+  { namespace, required }: Source,
   landscape: Landscape,
 ): Problem[] {
-  const { namespace = '' } = metadata;
   const effects = {
     keepCopy: 'no copy is kept',
     sendAs: `nobody may send as ${spec.address}`,
   };
   return (['keepCopy', 'sendAs'] as const).flatMap((field): Problem[] => {
     const name = spec[field]?.mailbox;
-    if (name === undefined || isMailboxOf(landscape, namespace, name, system)) return [];
-    const message = `There is no Mailbox ${name} of this MailSystem in namespace ${namespace}, which spec.${field} names: create it, or correct the name. Until then ${effects[field]}.`;
-    return [{ reason: 'MailboxNotFound', message }];
+    if (name === undefined) return [];
+    if (!isMailboxOf(landscape, namespace, name, system)) {
+      const message = `There is no Mailbox ${name} of this MailSystem in namespace ${namespace}, which spec.${field} names: create it, or correct the name. Until then ${effects[field]}.`;
+      return [{ reason: 'MailboxNotFound', message }];
+    }
+    const wanted = missingRequirement(required, requiredByMailbox(landscape.mailbox(namespace, name)));
+    if (field === 'sendAs' || wanted === undefined) return [];
+    const message = `${requirementText(`Mailbox ${name}`, wanted)} Until then ${effects[field]}.`;
+    return [{ reason: 'RequirementMissing', message }];
   });
 }
 

@@ -4,10 +4,12 @@ import type { Mailbox } from '../../crds/mailbox.js';
 import { type MailDomain, resolveMailDomain } from '../../crds/maildomain.js';
 import type { MailSystemResolved } from '../../crds/mailsystem.js';
 import { byAge } from '../claims.js';
+import type { RequireRow } from '../directory/rows.js';
 import { claimedAddresses } from '../mailbox/desired.js';
 import type { DomainHost, HostingView } from '../maildomain/controller.js';
 import type { CacheReader } from '../runtime/cache.js';
 import { isInsideName } from './names.js';
+import { missingRequirement, type Required, requiredByForward, requiredByMailbox, requireRow } from './requirements.js';
 
 /** What the caches say of the addresses of a MailSystem. Who really has a contested one is the directory's to decide. */
 export interface Landscape {
@@ -22,11 +24,21 @@ export interface Landscape {
   candidates(system: string, address: string): string[];
   /** Who gets mail for it: the owner of the first of these that leads somewhere. */
   receiver(system: string, address: string): Owner | undefined;
-  /** What speaks against a target of a rule in a namespace. */
-  fault(system: string, namespace: string, target: string): TargetFault | undefined;
+  /** What is asked of the mail of a rule. */
+  required(rule: ForwardRule, spec: ForwardRuleResolved): Required;
+  /** What speaks against a target of mail from somewhere. */
+  fault(system: string, source: Source, target: string): TargetFault | undefined;
 }
 
-export type TargetFault = 'TargetNotAllowed' | 'ConsentMissing' | 'TargetNotFound';
+/** Where mail for a target comes from: a rule in a namespace, with what has been asked of its senders. */
+export interface Source {
+  namespace: string;
+  required: Required;
+}
+
+export type TargetFault =
+  | { reason: 'TargetNotAllowed' | 'ConsentMissing' | 'TargetNotFound' }
+  | { reason: 'RequirementMissing'; wanted: RequireRow };
 
 export type Owner = { kind: 'mailbox'; object: Mailbox } | { kind: 'forward'; object: ForwardRule };
 
@@ -86,34 +98,59 @@ export function createLandscape(sources: LandscapeSources): Landscape {
     if (known !== undefined) return known;
     looked.set(uid, true);
     const spec = resolved(rule);
-    const { namespace = '' } = rule.metadata;
-    const reaches = (target: string): boolean => fault(system, namespace, target, looked) === undefined;
-    const any = 'value' in spec && (hasBot(rule, spec.value, system) || spec.value.to.some(reaches));
+    const anyOf = (value: ForwardRuleResolved): boolean => {
+      const source = { namespace: rule.metadata.namespace ?? '', required: required(rule, value) };
+      return (
+        hasBot(rule, value, system) || value.to.some((target) => fault(system, source, target, looked) === undefined)
+      );
+    };
+    const any = 'value' in spec && anyOf(spec.value);
     looked.set(uid, any);
     return any;
   };
 
+  const mailbox = (namespace: string, name: string): Mailbox | undefined => mailboxes.get(`${namespace}/${name}`);
+
+  const required = ({ metadata }: ForwardRule, spec: ForwardRuleResolved): Required =>
+    requiredByForward(
+      { address: spec.address, require: requireRow(spec) },
+      spec.keepCopy && mailbox(metadata.namespace ?? '', spec.keepCopy.mailbox),
+    );
+
+  const requiredBy = (receiver: Owner): Required => {
+    if (receiver.kind === 'mailbox') return requiredByMailbox(receiver.object);
+    const spec = resolved(receiver.object);
+    // What comes after that rule needs no look: it hands nothing to somebody who asks for more.
+    return 'value' in spec ? required(receiver.object, spec.value) : [];
+  };
+
   const fault = (
     system: string,
-    namespace: string,
+    source: Source,
     target: string,
     looked: Map<string, boolean>,
   ): TargetFault | undefined => {
     const address = baseOf(target);
     const host = hosting.host(system, domainPart(address));
-    if (host === undefined) return isInsideName(domainPart(address), clusterDomain) ? 'TargetNotAllowed' : undefined;
-    if (!consents(host, namespace)) return 'ConsentMissing';
-    return receiver(system, address, looked) === undefined ? 'TargetNotFound' : undefined;
+    if (host === undefined) {
+      return isInsideName(domainPart(address), clusterDomain) ? { reason: 'TargetNotAllowed' } : undefined;
+    }
+    if (!consents(host, source.namespace)) return { reason: 'ConsentMissing' };
+    const found = receiver(system, address, looked);
+    if (found === undefined) return { reason: 'TargetNotFound' };
+    const wanted = missingRequirement(source.required, requiredBy(found));
+    return wanted && { reason: 'RequirementMissing', wanted };
   };
 
   return {
     domain: hosting.domain,
     host: hosting.host,
-    mailbox: (namespace, name) => mailboxes.get(`${namespace}/${name}`),
+    mailbox,
     owner,
     candidates,
     receiver: (system, address) => receiver(system, address, new Map()),
-    fault: (system, namespace, target) => fault(system, namespace, target, new Map()),
+    required,
+    fault: (system, source, target) => fault(system, source, target, new Map()),
   };
 }
 

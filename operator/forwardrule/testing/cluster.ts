@@ -1,6 +1,6 @@
 /** Caches of a small cluster, as rules see it. */
 import type { ForwardRule, ForwardRuleSpec } from '../../../crds/forwardrule.js';
-import type { Mailbox } from '../../../crds/mailbox.js';
+import type { Mailbox, MailboxSpec } from '../../../crds/mailbox.js';
 import type { MailDomain, MailDomainSpec } from '../../../crds/maildomain.js';
 import { type MailSystem, type MailSystemSpec, resolveMailSystem } from '../../../crds/mailsystem.js';
 import { mailboxIndexes } from '../../mailbox/controller.js';
@@ -61,14 +61,20 @@ export function cluster(system: Partial<MailSystemSpec> = {}) {
       domains.set(namespace === 'mail' ? object : { ...object, status: { ownership: proof } });
       return self;
     },
-    mailbox: (address: string, aliases: string[] = [], namespace = 'mail', creationTimestamp?: string) => {
+    mailbox: (
+      address: string,
+      aliases: string[] = [],
+      namespace = 'mail',
+      creationTimestamp?: string,
+      more: Partial<MailboxSpec> = {},
+    ) => {
       const name = address.slice(0, address.indexOf('@'));
       const made = metadata(namespace, name);
       mailboxes.set({
         ...API,
         kind: 'Mailbox',
         metadata: { ...made, creationTimestamp: creationTimestamp ?? made.creationTimestamp },
-        spec: { address, aliases },
+        spec: { address, aliases, ...more },
       });
       return self;
     },
