@@ -18,6 +18,7 @@ export function templateValues(context: MailSystemContext): TemplateValues {
     CLUSTER_DOMAIN: context.clusterDomain,
     CLUSTER_DNS: context.clusterDns,
     HOSTNAME: spec.hostname,
+    SRS_DOMAIN: spec.srs.domain ?? spec.hostname,
     POSTMASTER: spec.postmaster ?? `postmaster@${spec.hostname}`,
     DIRECTORY_HOSTS: hosts.join(','),
     DIRECTORY_PORT: String(DIRECTORY_PORT),

@@ -4,6 +4,7 @@
  *
  *   ./hack/images --no-load rspamd redis && npx tsx images/rspamd/checks/run.ts [WORDS IN A NAME…]
  */
+import { awayChecks } from './away.js';
 import type { Check } from './check.js';
 import { filterChecks } from './filter.js';
 import { learningChecks } from './learning.js';
@@ -16,7 +17,7 @@ import { signerChecks } from './signer.js';
 import { inNamespace, type Role, setUp } from './stage.js';
 
 const checks: Record<Role, Record<string, Check>> = {
-  filter: { ...filterChecks, ...mtaChecks, ...sealChecks, ...learningChecks, ...referenceChecks },
+  filter: { ...filterChecks, ...mtaChecks, ...awayChecks, ...sealChecks, ...learningChecks, ...referenceChecks },
   outbound: outboundChecks,
   signer: signerChecks,
 };

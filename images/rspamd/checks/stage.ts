@@ -146,6 +146,7 @@ export function tearDown(role: Role): void {
 function files(role: Role): Record<string, string> {
   const values = {
     HOSTNAME,
+    SRS_DOMAIN: 'forwards.example.com',
     REJECT_SCORE: String(SCORES.reject),
     TAG_SCORE: String(SCORES.tag),
     GREYLIST_SCORE: String(SCORES.greylist),

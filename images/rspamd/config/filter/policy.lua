@@ -2,6 +2,7 @@
 
   POSTHORN_POLICY   before all filters: asks the gatekeeper for the recipients' policies; sets thresholds and greylisting
   POSTHORN_VERDICT  after all filters, before greylisting: refuses, puts off, marks; seals what will be forwarded
+  POSTHORN_RESULTS  at the end: Authentication-Results, ours instead of any that came along
 
 actions.conf puts every message off ("soft reject"); only the end of POSTHORN_VERDICT takes that away. So whatever breaks,
 times out or is not answered, the sender is asked to come back. ]]
@@ -14,6 +15,7 @@ local folder = rspamd_paths['LOCAL_CONFDIR']
 local gatekeeper = dofile(folder .. '/gatekeeper.lua')
 local verdict = dofile(folder .. '/verdict.lua')
 local seal = dofile(folder .. '/seal.lua')
+local results = dofile(folder .. '/results.lua')
 
 local defaults = rspamd_config:get_all_opt('posthorn')
 
@@ -39,6 +41,9 @@ local function refuse(task, code, text)
   end
   task:set_pre_result('reject', text, 'posthorn', nil, PRIORITY)
 end
+
+-- kinds of recipients whose mail leaves again
+local DISTANT = { forward = true, srs = true }
 
 -- before the filters ------------------------------------------------------------------------------------------------
 
@@ -66,7 +71,7 @@ end
 --- Must every filter run, also when the score is high enough to refuse? Who sent it may matter more than the score.
 local function needs_all(recipient)
   local policy = type(recipient.policy) == 'table' and recipient.policy or {}
-  return recipient.kind == 'forward' or policy.require ~= nil or #(policy.allow or {}) > 0
+  return DISTANT[recipient.kind] or policy.require ~= nil or #(policy.allow or {}) > 0
 end
 
 local function apply(task, recipients)
@@ -91,6 +96,22 @@ local function only_mailbox(header)
   return ats == 1 and not bare:find('[,;:]')
 end
 
+--- Domains that a reader may take for the author's: where there is doubt, whatever follows an at sign.
+local function domains_in(headers, author)
+  if author then
+    return { (author:match('@([^@]+)$'):gsub('%.+$', '')) }
+  end
+  local domains = {}
+  for _, header in ipairs(headers) do
+    local text = (header.value or ''):lower()
+    -- as it is, and without comments and white space
+    for domain in (text .. ' ' .. text:gsub('%b()', ''):gsub('%s', '')):gmatch('@%s*([%w.-]+)') do
+      domains[#domains + 1] = domain:gsub('%.+$', '')
+    end
+  end
+  return domains
+end
+
 --- Who it claims to be from: envelope, everybody in From headers, and the author if there is no doubt about it.
 local function senders_of(task)
   local headers = task:get_header_full('From') or {}
@@ -104,7 +125,7 @@ local function senders_of(task)
   if envelope ~= '' then
     all[#all + 1] = envelope
   end
-  return { all = all, author = author, envelope = envelope }
+  return { all = all, domains = domains_in(headers, author), author = author, envelope = envelope }
 end
 
 --- The answer's recipients, when it speaks of each that was asked for.
@@ -200,6 +221,7 @@ local function facts_of(task)
     score = task:get_metric_score()[1],
     ip = ip and ip:is_valid() and ip_address.from_string(tostring(ip)) or nil,
     envelope = senders.envelope,
+    domains = senders.domains,
     senders = senders.all,
     author = senders.author,
     spf = first_of(task, SPF),
@@ -227,6 +249,58 @@ local function loop(task, recipients)
   end
 end
 
+--- Does some of it leave again, to an address elsewhere?
+local function leaves(recipients)
+  for _, recipient in ipairs(recipients) do
+    if DISTANT[recipient.kind] then
+      return true
+    end
+  end
+  return false
+end
+
+--- Is it what an SRS address is for: an answer that a machine gave (RFC 6522, RFC 3834)?
+local function is_report(task)
+  local auto = (task:get_header('Auto-Submitted') or ''):lower():match('^%s*([%w-]+)')
+  if auto and auto ~= 'no' then
+    return true
+  end
+  local kind = (task:get_header('Content-Type') or ''):lower()
+  return kind:match('^%s*multipart/report[%s;]') ~= nil or kind:match('^%s*multipart/report$') ~= nil
+end
+
+local function misused(task, recipients)
+  for _, recipient in ipairs(recipients) do
+    if recipient.kind == 'srs' and not is_report(task) then
+      return true
+    end
+  end
+  return false
+end
+
+--- Forwarded mail leaves with an envelope of ours, and so passes SPF, aligned with any From of our organisation. So nobody
+--- may have a From of ours forwarded who can't show that it is theirs. Calls `go_on` when that is not the case.
+local function unless_in_our_name(task, facts, go_on)
+  local standing = verdict.authenticity(facts)
+  if standing == 'pass' then
+    return go_on()
+  end
+  local function ours(domain)
+    if standing == 'temperror' then
+      return put_off(task, 'can not tell now whether it is mail of ' .. domain)
+    end
+    refuse(task, '5.7.26', 'unauthenticated mail from a domain of ours (' .. domain .. ') is not forwarded')
+  end
+  for _, domain in ipairs(facts.domains) do
+    if verdict.aligned(domain, defaults.hostname:lower()) or verdict.aligned(domain, defaults.srs_domain:lower()) then
+      return ours(domain)
+    end
+  end
+  seal.hosted(task, facts.domains, ours, go_on, function(why)
+    put_off(task, why)
+  end)
+end
+
 local function forwarding_domains(recipients)
   local domains = {}
   for _, recipient in ipairs(recipients) do
@@ -240,7 +314,7 @@ local function forwarding_domains(recipients)
 end
 
 --- Headers that only we may write leave; then ours come.
-local function mark(task, decision)
+local function mark(task, decision, facts)
   local remove = { ['X-Spam-Action'] = 0 }
   task:headers_foreach(function(name)
     local lower = name:lower()
@@ -255,6 +329,10 @@ local function mark(task, decision)
   if decision.unauthenticated then
     add['X-Posthorn-Unauthenticated'] = { order = -1, value = 'yes' }
   end
+  if not verdict.vouched(facts) and not task:get_header('X-Auto-Response-Suppress') then
+    -- the store's automatic replies obey this: they must not go to somebody whose address was only claimed
+    add['X-Auto-Response-Suppress'] = { order = -1, value = 'OOF' }
+  end
   lua_mime.modify_headers(task, { add = add, remove = remove })
   local tagged = decision.action == 'tag' or decision.action == 'quarantine'
   if tagged and task:get_metric_action() ~= 'add header' then
@@ -263,14 +341,30 @@ local function mark(task, decision)
   end
 end
 
-local function let_in(task, decision)
-  mark(task, decision)
+local function let_in(task, decision, facts)
+  mark(task, decision, facts)
   if decision.allowed then
     -- whatever the score, and without greylisting
     task:set_pre_result { action = 'no action', module = 'posthorn', priority = 1 }
   else
     task:disable_action('soft reject')
   end
+end
+
+--- Seals what is forwarded, and lets it in.
+local function send_on(task, recipients, decision, facts)
+  local domains = forwarding_domains(recipients)
+  if #domains == 0 then
+    return let_in(task, decision, facts)
+  end
+  seal.seal(task, domains, results.text(task, defaults.hostname), function()
+    let_in(task, decision, facts)
+  end, function(why)
+    logger.warnx(task, 'forwarded without an ARC seal: %s', why)
+    let_in(task, decision, facts)
+  end, function(why)
+    put_off(task, 'ARC: ' .. why)
+  end)
 end
 
 local function decide(task)
@@ -297,17 +391,14 @@ local function decide(task)
   elseif decision.action == 'defer' then
     return task:set_pre_result('soft reject', printable(decision.text), 'posthorn', nil, PRIORITY)
   end
-  local domains = forwarding_domains(recipients)
-  if #domains == 0 then
-    return let_in(task, decision)
+  if misused(task, recipients) then
+    return refuse(task, '5.7.1', 'only delivery reports go to this address')
   end
-  seal.seal(task, domains, function()
-    let_in(task, decision)
-  end, function(why)
-    logger.warnx(task, 'forwarded without an ARC seal: %s', why)
-    let_in(task, decision)
-  end, function(why)
-    put_off(task, 'ARC: ' .. why)
+  if not leaves(recipients) then
+    return let_in(task, decision, facts)
+  end
+  unless_in_our_name(task, facts, function()
+    send_on(task, recipients, decision, facts)
   end)
 end
 
@@ -335,3 +426,7 @@ local id = rspamd_config:register_symbol {
   callback = judge,
 }
 rspamd_config:register_symbol { name = 'POSTHORN_SEALED', type = 'virtual', parent = id, score = 0 }
+rspamd_config:register_symbol {
+  name = 'POSTHORN_RESULTS', type = 'idempotent', flags = 'nostat,empty,ignore_passthrough',
+  callback = function(task) results.put(task, defaults.hostname) end,
+}

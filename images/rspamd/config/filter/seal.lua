@@ -5,7 +5,6 @@ Which headers the ARC-Message-Signature covers is chosen so that nothing that ha
 adds Received, Delivered-To and Return-Path, egress may add a DKIM-Signature on top, the filter adds and removes X-Spam*,
 X-Posthorn-* and Authentication-Results. ]]
 
-local arc_results = require 'lua_auth_results'
 local cryptobox_hash = require 'rspamd_cryptobox_hash'
 local lua_mime = require 'lua_mime'
 local lua_redis = require 'lua_redis'
@@ -27,9 +26,6 @@ local SIGNED_HEADERS = '(o)from:(x)sender:(x)reply-to:(x)subject:(x)date:(x)mess
   .. 'list-unsubscribe:list-unsubscribe-post:list-subscribe:list-post:dkim-signature'
 
 local redis = lua_redis.parse_redis_server('redis')
-
--- our Authentication-Results say the same (milter_headers.conf)
-local results_settings = lua_util.override_defaults(arc_results.default_settings, { add_smtp_user = false })
 
 --- Asks Redis one thing: callback(answer or nil), or failed(why).
 local function ask(task, command, args, failed, callback)
@@ -119,16 +115,9 @@ local function chain_of(task)
   return chain, task:cache_get('arc-allow') and 'pass' or 'fail'
 end
 
---- Authentication results of ours, in the words of RFC 8617.
-local function our_results(task)
-  local text = arc_results.gen_auth_results(task, results_settings)
-  return text and text:gsub('; arc=reject', '; arc=fail'):gsub('; arc=permerror', '; arc=fail') or nil
-end
-
 --- Adds the set `#chain + 1`. RFC 8617, 5.1.1 and 5.1.2: the seal covers the sets before it unless the chain has failed.
-local function add_set(task, domain, selector, pem, chain, cv)
+local function add_set(task, domain, selector, pem, chain, cv, results)
   local instance = #chain + 1
-  local results = our_results(task)
   local ok, signature = rspamd_plugins.dkim.sign(task, {
     domain = domain,
     selector = selector,
@@ -138,7 +127,7 @@ local function add_set(task, domain, selector, pem, chain, cv)
     arc_idx = instance,
     no_cache = true,
   })
-  if not ok or not signature or not results then
+  if not ok or not signature then
     return false
   end
   results = lua_util.fold_header(task, AAR, ('i=%d; %s'):format(instance, results), ';')
@@ -172,15 +161,37 @@ local function add_set(task, domain, selector, pem, chain, cv)
   return true
 end
 
---- Seals the message for the first of `domains` that has an RSA key: done(), unsealed(why) when it goes without, or
---- failed(why) when the keys can't be looked up, or a key does not work.
-function M.seal(task, domains, done, unsealed, failed)
+--- Calls found(domain) with the first of `domains` that is one of ours (has a signing key), none() when there is none, or
+--- failed(why) when that can't be said now.
+function M.hosted(task, domains, found, none, failed)
+  ask(task, 'GET', { LOADED }, failed, function(loaded)
+    if loaded ~= '1' then
+      return failed('the cache of signing keys is not filled')
+    end
+    local function try(index)
+      if not domains[index] then
+        return none()
+      end
+      ask(task, 'HGET', { SELECTORS, domains[index] }, failed, function(selector)
+        if selector then
+          return found(domains[index])
+        end
+        try(index + 1)
+      end)
+    end
+    try(1)
+  end)
+end
+
+--- Seals the message, and what `results` says of it, for the first of `domains` that has an RSA key: done(), unsealed(why)
+--- when it goes without, or failed(why) when the keys can't be looked up, or a key does not work.
+function M.seal(task, domains, results, done, unsealed, failed)
   local chain, cv = chain_of(task)
   if not chain then
     return unsealed(cv)
   end
   find_key(task, domains, failed, unsealed, function(domain, selector, pem)
-    if not add_set(task, domain, selector, pem, chain, cv) then
+    if not add_set(task, domain, selector, pem, chain, cv, results) then
       return failed('key ' .. selector .. '.' .. domain .. ' does not work')
     end
     done()

@@ -4,6 +4,7 @@ Facts (policy.lua gathers them):
   score       spam score
   ip          rspamd's address of the client, or nil
   envelope    MAIL FROM in lower case; '' for the null sender
+  domains     of the author; where From leaves doubt, every domain in it
   senders     every address in From headers and the envelope, in lower case
   author      the only address in the only From header, in lower case; nil when that can't be said beyond doubt
   spf         'pass', 'fail', 'temperror' or other
@@ -215,6 +216,35 @@ function M.judge(policy, facts, defaults)
     }
   end
   return verdict
+end
+
+--- 'pass', 'temperror' or 'fail': is the message by whom its From says, all of them?
+function M.authenticity(facts)
+  if authentic(facts) then
+    return 'pass'
+  end
+  if facts.spf == 'temperror' then
+    return 'temperror'
+  end
+  for _, signature in ipairs(facts.dkim) do
+    if signature.result == 'temperror' then
+      return 'temperror'
+    end
+  end
+  return 'fail'
+end
+
+--- Are both domains of one organisation?
+M.aligned = aligned
+
+--- Does anybody vouch for the sender: SPF for the envelope, or a signature of whatever domain?
+function M.vouched(facts)
+  for _, signature in ipairs(facts.dkim) do
+    if signature.result == 'pass' then
+      return true
+    end
+  end
+  return facts.spf == 'pass'
 end
 
 --- One verdict for all recipients: refused only when every one refuses; else what refuses is only marked.
