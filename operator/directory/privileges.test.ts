@@ -36,7 +36,7 @@ const STATEMENTS: Record<string, string> = {
   forward_targets: "SELECT directory_v1.forward_targets('a@example.org')",
   delivered_to: "SELECT directory_v1.delivered_to('a@example.org')",
   srs_sender: "SELECT directory_v1.srs_sender('a@example.org')",
-  courier_target: "SELECT directory_v1.courier_target('a.0')",
+  courier_target: "SELECT directory_v1.courier_target('a')",
   sender_logins: "SELECT directory_v1.sender_logins('a@example.org')",
   login: "SELECT * FROM directory_v1.login('a@example.org')",
   credentials: "SELECT * FROM directory_v1.credentials('a@example.org')",

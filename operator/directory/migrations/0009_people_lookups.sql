@@ -160,6 +160,9 @@ CREATE FUNCTION directory_v1.report_incident(login text, kind text, detail text,
         count = CASE WHEN i.until > now() THEN i.count + 1 ELSE 1 END
 $$;
 
+-- No longer called.
+DROP FUNCTION posthorn.normalise(text);
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA posthorn, directory_v1 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION directory_v1.credentials(text) TO posthorn_proxy, posthorn_submission;
 GRANT EXECUTE ON FUNCTION directory_v1.sending(text), directory_v1.report_incident(text, text, text, timestamptz)
