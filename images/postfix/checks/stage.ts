@@ -310,6 +310,7 @@ function values(directoryPort: number): Record<string, string> {
     NAMESPACE: 'mail',
     CLUSTER_DOMAIN: 'cluster.local',
     HOSTNAME,
+    SRS_DOMAIN: HOSTNAME,
     POSTMASTER: 'alice@example.org',
     // the first member does not exist: look-ups must go on to the next
     DIRECTORY_HOSTS: `mail-postgres-9.mail-postgres-members.${SUFFIX},${HOSTS.directory}`,
