@@ -194,6 +194,12 @@ listenerChecks['egress: each of its ports takes mail from the roles that are mea
 
 // --- submission ----------------------------------------------------------------
 
+/**
+ * The gatekeeper asks every second what has been revoked. The log-in service of these checks tells it of no log-in, so a
+ * session is as old as its greeting.
+ */
+const heard = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2_500));
+
 const submissionChecks: Record<string, Check> = {
   'submission: no log-in in the clear, none with a wrong password, no mail without': async () => {
     const client = await open(IP.submission, 587);
@@ -256,7 +262,22 @@ const submissionChecks: Record<string, Check> = {
         await stage.sql("UPDATE posthorn.mailboxes SET state = 'Active' WHERE object_name = 'bob'");
         client.close();
       }
+      await heard();
     }
+  },
+  'submission: a session that is older than a revocation ends, and a later one goes on': async ({ stage }) => {
+    const [busy, idle] = [await submission('bob@example.org'), await submission('bob@example.org')];
+    assert.match(await busy.send('MAIL FROM:<bob@example.org>'), /^250 /);
+    await stage.sql("INSERT INTO posthorn.revocations (username) VALUES ('bob@example.org')");
+    await heard();
+    assert.match(await busy.send('RCPT TO:<user@outside.test>'), /^421 4\.7\.0 .*log in again$/);
+    // another greeting makes it no younger
+    await idle.send('EHLO laptop');
+    assert.match(await idle.send('MAIL FROM:<bob@example.org>'), /^421 4\.7\.0 .*log in again$/);
+    await assert.rejects(idle.send('NOOP'), /closed|EPIPE|ECONNRESET/);
+    const later = await submission('bob@example.org');
+    assert.match(await later.send('MAIL FROM:<bob@example.org>'), /^250 /);
+    for (const client of [busy, idle, later]) client.close();
   },
   'submission: without its gatekeeper nothing is taken': async ({ stage }) => {
     const client = await submission();
