@@ -54,9 +54,9 @@ async function live(): Promise<string[]> {
 
 const row = async (name: string) =>
   (
-    await postgres.query<{ address: string; targets: string[]; couriers: object[] }>(
+    await postgres.query<{ address: string; targets: string[]; couriers: object[]; keep_copy: string | null }>(
       'posthorn',
-      'SELECT address, targets, couriers FROM posthorn.forwards WHERE object_name = $1',
+      'SELECT address, targets, couriers, keep_copy FROM posthorn.forwards WHERE object_name = $1',
       [name],
     )
   )[0];
@@ -126,6 +126,29 @@ describe('a ForwardRule', () => {
     await k.patch('system', 'mail', { spec: { webhooks: { allowHosts: ['bot.bots.svc'] } } });
     const { status } = await k.until('rule', 'bot', 'Ready', 'True');
     expect(status?.targets).toBe(2);
+  });
+});
+
+describe('a Mailbox that comes to ask more of its senders', () => {
+  it('gets no more mail by a rule that asks less, as target and as keeper of a copy, until the rule asks for it too', async () => {
+    await k.mailbox('strict');
+    await k.until('mailbox', 'strict', 'Ready', 'True');
+    await k.rule('to-strict', { to: ['strict@example.org', 'x@y.example'] });
+    await k.rule('copy-strict', { to: ['x@y.example'], keepCopy: { mailbox: 'strict' } });
+    for (const name of ['to-strict', 'copy-strict']) await k.until('rule', name, 'Ready', 'True');
+    const require = { dkimAlignedFrom: ['riseup.net'] };
+    await k.patch('mailbox', 'strict', { spec: { require } });
+    for (const name of ['to-strict', 'copy-strict']) {
+      await k.until('rule', name, 'Accepted', 'False', 'RequirementMissing');
+    }
+    expect(await row('to-strict')).toMatchObject({ targets: ['x@y.example'] });
+    expect(await row('copy-strict')).toMatchObject({ keep_copy: null });
+    for (const name of ['to-strict', 'copy-strict']) {
+      await k.patch('rule', name, { spec: { require } });
+      await k.until('rule', name, 'Ready', 'True');
+    }
+    expect(await row('to-strict')).toMatchObject({ targets: ['strict@example.org', 'x@y.example'] });
+    expect(await row('copy-strict')).toMatchObject({ keep_copy: 'strict' });
   });
 });
 
