@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   type Check,
+  internal,
   loadKeys,
   mx,
   rcpt,
@@ -12,7 +13,7 @@ import {
   withSubject,
 } from './play.js';
 import { message, transaction } from './smtp.js';
-import { HOSTNAME } from './stage.js';
+import { HOSTNAME, IP } from './stage.js';
 import { courier as startCourier } from './world.js';
 
 const SENDER = 'someone@outside.test';
@@ -184,6 +185,54 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
     const reply = await transaction(client, { from: SENDER, to: 'ariel@example.org', message: looping });
     client.close();
     assert.match(reply, /^55\d 5\.4\.6 /);
+  },
+  'forward: mail whose address changed its kind while it waited at the mx comes back there, once, and is expanded':
+    async ({ stage, store, outside }) => {
+      await loadKeys(stage);
+      await stage.sql("UPDATE posthorn.forwards SET targets = '{bob@example.org}' WHERE uid IN ('f-keep', 'f-same')");
+      // As the mx's queue would hand it over: an alias; a forward that has nothing outside any more, by both its names.
+      const waiting = { 'sales@example.org': 'alice', 'keep@example.org': 'box', 'f-same@forward.invalid': 'kept' };
+      try {
+        for (const [to, subject] of Object.entries(waiting)) {
+          const client = await internal(stage, IP.forward, 'mx');
+          const text = message({ Subject: `fwd-detour-${subject}` });
+          assert.match(await transaction(client, { from: SENDER, to, message: text }), /^250 /, to);
+          client.close();
+          const copies = await until(`${to} in the mailbox`, () => {
+            const found = store.deliveries.filter(({ raw }) => raw.includes(`Subject: fwd-detour-${subject}\r\n`));
+            return found.some((copy) => copy.to.includes(`${subject}@example.org`)) && found;
+          });
+          for (const { raw } of copies) assert.equal(raw.match(/^Received: /gm)?.length, 3, 'forward, egress, mx');
+          assert.equal(withSubject(outside, `fwd-detour-${subject}`), undefined);
+        }
+      } finally {
+        await stage.sql(`UPDATE posthorn.forwards SET targets = '{same@outside.test}' WHERE uid = 'f-same';
+        UPDATE posthorn.forwards SET targets = '{keep@outside.test,bob@example.org}' WHERE uid = 'f-keep'`);
+      }
+    },
+  'forward: mail for a forward that is gone, or leads nowhere, is put off; others go on': async ({
+    stage,
+    outside,
+  }) => {
+    await loadKeys(stage);
+    const offer = async (to: string): Promise<string> => {
+      const client = await internal(stage, IP.forward, 'mx');
+      await client.send(`MAIL FROM:<${SENDER}>`);
+      const reply = await client.send(`RCPT TO:<${to}>`);
+      client.close();
+      return reply;
+    };
+    assert.match(await offer('f-gone-long-ago@forward.invalid'), /^450 4\.3\.0 .*this forward is gone/);
+    await stage.sql("UPDATE posthorn.forwards SET couriers = '[]' WHERE uid = 'f-no'");
+    try {
+      assert.match(await offer('nobot@example.org'), /^450 4\.3\.0 .*no target/);
+    } finally {
+      await stage.sql(
+        `UPDATE posthorn.forwards SET couriers = '[{"webhook": {"url": "https://no.example"}}]' WHERE uid = 'f-no'`,
+      );
+    }
+    await deliver(['ariel@example.org'], { Subject: 'fwd-others' });
+    await until('delivery', () => withSubject(outside, 'fwd-others'));
   },
   'forward: the directory away makes mail wait at the mx': async ({ stage, outside }) => {
     await loadKeys(stage);
