@@ -144,9 +144,13 @@ const resultChecks: Record<string, Check> = {
     assert.deepEqual(header(await to(stage, 'mailbox', message()), name), ['OOF']);
     assert.deepEqual(header(await to(stage, 'mailbox', message({ [name]: 'AutoReply' })), name), ['AutoReply']);
     assert.deepEqual(header(await to(stage, 'mailbox', message(), here), name), [], 'SPF');
-    assert.deepEqual(header(await to(stage, 'mailbox', await signed(message(), 'outside.test')), name), [], 'DKIM');
-    const spoilt = (await signed(message(), 'outside.test')).replace('see you at ten', 'see you at nine');
-    assert.deepEqual(header(await to(stage, 'mailbox', spoilt), name), ['OOF']);
+    const bySignature = await signed(message(), 'outside.test');
+    const sender = { from: 'someone@outside.test' };
+    assert.deepEqual(header(await to(stage, 'mailbox', bySignature, sender), name), [], 'DKIM');
+    assert.deepEqual(header(await to(stage, 'mailbox', bySignature), name), ['OOF'], 'signed by another domain');
+    const spoilt = bySignature.replace('see you at ten', 'see you at nine');
+    assert.deepEqual(header(await to(stage, 'mailbox', spoilt, sender), name), ['OOF']);
+    assert.deepEqual(header(await to(stage, 'mailbox', message(), { from: '' }), name), [], 'nobody to answer');
   },
 };
 

@@ -329,7 +329,7 @@ local function mark(task, decision, facts)
   if decision.unauthenticated then
     add['X-Posthorn-Unauthenticated'] = { order = -1, value = 'yes' }
   end
-  if not verdict.vouched(facts) and not task:get_header('X-Auto-Response-Suppress') then
+  if facts.envelope ~= '' and not verdict.vouched(facts) and not task:get_header('X-Auto-Response-Suppress') then
     -- the store's automatic replies obey this: they must not go to somebody whose address was only claimed
     add['X-Auto-Response-Suppress'] = { order = -1, value = 'OOF' }
   end

@@ -237,14 +237,9 @@ end
 --- Are both domains of one organisation?
 M.aligned = aligned
 
---- Does anybody vouch for the sender: SPF for the envelope, or a signature of whatever domain?
+--- Does SPF, or a signature of the same organisation, vouch for the envelope sender?
 function M.vouched(facts)
-  for _, signature in ipairs(facts.dkim) do
-    if signature.result == 'pass' then
-      return true
-    end
-  end
-  return facts.spf == 'pass'
+  return facts.spf == 'pass' or signed(facts, domain_of(facts.envelope)) == 'pass'
 end
 
 --- One verdict for all recipients: refused only when every one refuses; else what refuses is only marked.
