@@ -65,6 +65,7 @@ withHelm('the chart', () => {
     ]);
     const crds = objects.filter((o) => o.kind === 'CustomResourceDefinition');
     expect(crds.map((o) => o.metadata.name).sort()).toEqual([
+      'forwardrules.posthorn.dev',
       'mailboxes.posthorn.dev',
       'maildomains.posthorn.dev',
       'mailsystems.posthorn.dev',
@@ -180,6 +181,7 @@ describe('the plain manifest', () => {
   it('has a namespace of its own, then the definitions, the rights and the operator', () => {
     expect(objects.map((o) => o.kind)).toEqual([
       'Namespace',
+      'CustomResourceDefinition',
       'CustomResourceDefinition',
       'CustomResourceDefinition',
       'CustomResourceDefinition',

@@ -69,7 +69,7 @@ async function told(name: string): Promise<string[]> {
 }
 
 const untilTold = (name: string, text: string | RegExp) =>
-  eventually(async () => expect((await told(name)).join('\n')).toMatch(text));
+  eventually(async () => expect((await told(name)).join('\n')).toMatch(text), 30_000);
 
 const inSeconds = (seconds: number) => `${new Date(Date.now() + seconds * 1000).toISOString().slice(0, 19)}Z`;
 
