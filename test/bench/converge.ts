@@ -27,7 +27,7 @@ import {
   sharedSecret,
 } from './system.js';
 
-const POLL_MS = 100;
+const POLL_MS = 500;
 const LIMIT_MS = 600_000;
 /** How long a restarted operator must have had nothing to do. */
 const QUIET_MS = 15_000;
