@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardRule } from '../../crds/forwardrule.js';
-import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
 import type { ForwardOutcome } from '../directory/rows.js';
+import { groupBy, removeFromAll, waitForReplicas } from '../projecting.js';
 import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
 import { enqueueHeld, enqueueInterested, type ForwardRuleDependencies, type GoneForward } from './dependencies.js';
@@ -12,9 +11,6 @@ import { addressesOf } from './landscape.js';
 import { type Plan, report } from './report.js';
 import { rowOf } from './row.js';
 
-/** How long a batch waits for the directory's replicas before it says that it waits. */
-const REPLAY_WAIT_MS = 1_000;
-const REPLAY_POLL_MS = 20;
 /** While a new MailSystem starts, its rules say nothing for so long. */
 const QUIET_MS = 15_000;
 
@@ -31,7 +27,7 @@ export async function reconcileForwardRules(
     return [{ key, object, ...desiredForward(object, deps.context) }];
   });
   noteHeld(deps, keys, plans);
-  const groups = groupBySystem(plans);
+  const groups = groupBy(plans, ({ system }) => system);
   await Promise.all([...groups].map(([system, group]) => reconcileGroup(deps, system, group, results)));
   return results;
 }
@@ -145,15 +141,6 @@ function tellRivals(deps: ForwardRuleDependencies, object: ForwardRule): void {
   }
 }
 
-async function waitForReplicas(directory: Directory, lsn: string): Promise<readonly string[]> {
-  const deadline = performance.now() + REPLAY_WAIT_MS;
-  for (;;) {
-    const { ok, lagging } = await directory.replayedEverywhere(lsn);
-    if (ok || performance.now() > deadline) return lagging;
-    await sleep(REPLAY_POLL_MS);
-  }
-}
-
 /**
  * Objects that are gone: their addresses become free. Which directory they were in may be hard to say by now, so all are told;
  * one that is attached later finds out by comparison.
@@ -167,23 +154,10 @@ async function removeGone(
   if (gone.length === 0) return;
   const uids = gone.map(({ entry }) => ({ uid: entry.uid }));
   try {
-    await Promise.all([...deps.systems.all()].map((system) => removeIn(deps, system, uids)));
+    await removeFromAll(deps.systems.all(), deps.isLeaving, (directory) => directory.tombstoneForwards(uids));
     for (const { key, entry } of gone) forget(deps, key, entry);
   } catch (error) {
     for (const { key } of gone) results.set(key, { error });
-  }
-}
-
-async function removeIn(
-  deps: ForwardRuleDependencies,
-  { key, directory }: AttachedSystem,
-  uids: readonly { uid: string }[],
-): Promise<void> {
-  try {
-    await directory.tombstoneForwards(uids);
-  } catch (error) {
-    // A directory that goes with its MailSystem is not waited for.
-    if (!(error instanceof DirectoryUnavailable && deps.isLeaving(key))) throw error;
   }
 }
 
@@ -196,14 +170,4 @@ function forget(deps: ForwardRuleDependencies, key: string, entry: GoneForward):
     enqueueInterested(deps, address);
     deps.onAddress(address);
   }
-}
-
-function groupBySystem(plans: readonly Plan[]): Map<string | undefined, Plan[]> {
-  const groups = new Map<string | undefined, Plan[]>();
-  for (const plan of plans) {
-    const group = groups.get(plan.system);
-    if (group) group.push(plan);
-    else groups.set(plan.system, [plan]);
-  }
-  return groups;
 }

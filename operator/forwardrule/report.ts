@@ -1,6 +1,6 @@
 import type { ForwardRule } from '../../crds/forwardrule.js';
 import type { ForwardOutcome } from '../directory/rows.js';
-import { setConditions, writeStatus } from '../runtime/conditions.js';
+import { type ConditionUpdate, setConditions, writeStatus } from '../runtime/conditions.js';
 import type { Result } from '../runtime/controller.js';
 import { keyOf } from '../runtime/object.js';
 import { forwardRuleType } from '../types.js';
@@ -8,7 +8,7 @@ import type { ForwardRuleDependencies } from './dependencies.js';
 import type { Desired } from './desired.js';
 import { targetCount } from './forward.js';
 import { addressesOf } from './landscape.js';
-import { type ForwardObservation, forwardStatus, type Verdict } from './status.js';
+import { type ForwardObservation, forwardStatus } from './status.js';
 
 /** What is to be done about one ForwardRule. */
 export interface Plan extends Desired {
@@ -102,7 +102,7 @@ function targetsInEffect({ forward, outcome, unavailable }: ForwardObservation):
 /** What concerns the whole system is told there, not by an event for each of thousands of rules. */
 const PASSING = new Set(['WaitingForReplicas', 'DirectoryUnavailable', 'UnknownDomain']);
 
-function announce(deps: ForwardRuleDependencies, object: ForwardRule, ready: Verdict | undefined): void {
+function announce(deps: ForwardRuleDependencies, object: ForwardRule, ready: ConditionUpdate | undefined): void {
   if (ready === undefined || ready.status === 'True' || PASSING.has(ready.reason)) return;
   const before = object.status?.conditions?.find((c) => c.type === 'Ready');
   if (before?.reason === ready.reason && before.message === ready.message) return;

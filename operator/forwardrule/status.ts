@@ -1,10 +1,7 @@
-import type { Condition } from '../../crds/condition.js';
 import type { ForwardOutcome } from '../directory/rows.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import type { Problem } from './context.js';
 import { type DesiredForward, targetCount } from './forward.js';
-
-/** What a controller says about one aspect; the runtime adds times and generations. */
-export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 /** What happened to one ForwardRule in one reconciliation. */
 export interface ForwardObservation {
@@ -20,18 +17,23 @@ export interface ForwardObservation {
 }
 
 /** Conditions and detail of a ForwardRule. Pure. */
-export function forwardStatus(observation: ForwardObservation): { conditions: Verdict[]; detail: string } {
+export function forwardStatus(observation: ForwardObservation): { conditions: ConditionUpdate[]; detail: string } {
   const parts = [acceptedVerdict(observation), provisionedVerdict(observation)];
   const bad = parts.find((part) => part.status !== 'True');
-  const ready: Verdict =
+  const ready: ConditionUpdate =
     bad === undefined
       ? { type: 'Ready', status: 'True', reason: 'Forwarding', message: 'Mail for the address goes to every target.' }
       : { ...bad, type: 'Ready' };
   return { conditions: [ready, ...parts], detail: detailOf(observation, bad) };
 }
 
-function acceptedVerdict({ problems, outcome }: ForwardObservation): Verdict {
-  const no = (reason: string, message: string): Verdict => ({ type: 'Accepted', status: 'False', reason, message });
+function acceptedVerdict({ problems, outcome }: ForwardObservation): ConditionUpdate {
+  const no = (reason: string, message: string): ConditionUpdate => ({
+    type: 'Accepted',
+    status: 'False',
+    reason,
+    message,
+  });
   if (outcome?.result === 'refused' && outcome.reason === 'AddressConflict') {
     return no('AddressConflict', conflictMessage(outcome));
   }
@@ -46,8 +48,13 @@ function acceptedVerdict({ problems, outcome }: ForwardObservation): Verdict {
   return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'Address and targets are as they may be.' };
 }
 
-function provisionedVerdict({ forward, outcome, lagging, unavailable }: ForwardObservation): Verdict {
-  const no = (reason: string, message: string): Verdict => ({ type: 'Provisioned', status: 'False', reason, message });
+function provisionedVerdict({ forward, outcome, lagging, unavailable }: ForwardObservation): ConditionUpdate {
+  const no = (reason: string, message: string): ConditionUpdate => ({
+    type: 'Provisioned',
+    status: 'False',
+    reason,
+    message,
+  });
   if (unavailable !== undefined) return no('DirectoryUnavailable', unavailable);
   if (outcome?.result === 'refused' && outcome.reason === 'UnknownDomain') {
     return no('UnknownDomain', 'The domain is not in the directory yet; its MailDomain tells why.');
@@ -84,7 +91,7 @@ function conflictMessage({ conflicts }: ForwardOutcome): string {
     .join(' ');
 }
 
-function detailOf({ forward }: ForwardObservation, bad: Verdict | undefined): string {
+function detailOf({ forward }: ForwardObservation, bad: ConditionUpdate | undefined): string {
   if (bad !== undefined) return `${bad.reason}: ${bad.message}`.slice(0, 200);
   if (forward === undefined || forward === 'none') return 'No target';
   const count = targetCount(forward);

@@ -1,9 +1,9 @@
 import type { Mailbox } from '../../crds/mailbox.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import type { EventOptions } from '../runtime/events.js';
 import { stateAuthor } from './author.js';
 import type { MailboxDependencies } from './dependencies.js';
 import { lateEvent, type StateInEffect, stateEvent } from './state.js';
-import type { Verdict } from './status.js';
 
 /** Event reasons are no conditions' reasons. */
 const SENDING_ALLOWED = 'SendingAllowed';
@@ -26,8 +26,9 @@ export async function announceState(deps: Announcer, object: Mailbox, effect: St
 }
 
 /** Events when the gatekeeper has stopped an account or lets it send again, when a mailbox is full or has room again. */
-export function announceConduct(deps: Announcer, object: Mailbox, conditions: readonly Verdict[]): void {
-  const of = (all: readonly Verdict[] | undefined, type: string) => all?.find((condition) => condition.type === type);
+export function announceConduct(deps: Announcer, object: Mailbox, conditions: readonly ConditionUpdate[]): void {
+  const of = (all: readonly ConditionUpdate[] | undefined, type: string) =>
+    all?.find((condition) => condition.type === type);
   const before = object.status?.conditions;
   const events = [
     sendingEvent(of(before, 'Sending'), of(conditions, 'Sending')),
@@ -36,14 +37,14 @@ export function announceConduct(deps: Announcer, object: Mailbox, conditions: re
   for (const event of events) if (event !== undefined) deps.events.emit(object, event);
 }
 
-function fullEvent(before: Verdict | undefined, now: Verdict | undefined): EventOptions | undefined {
+function fullEvent(before: ConditionUpdate | undefined, now: ConditionUpdate | undefined): EventOptions | undefined {
   if (before === undefined && now !== undefined) return { type: 'Warning', reason: MAILBOX_FULL, message: now.message };
   return before !== undefined && now === undefined
     ? { type: 'Normal', reason: MAILBOX_HAS_ROOM, message: 'There is room again: mail arrives.' }
     : undefined;
 }
 
-function sendingEvent(before: Verdict | undefined, now: Verdict | undefined): EventOptions | undefined {
+function sendingEvent(before: ConditionUpdate | undefined, now: ConditionUpdate | undefined): EventOptions | undefined {
   if (now !== undefined && (before?.reason !== now.reason || before.message !== now.message)) {
     const reason = now.status === 'False' ? 'SendingThrottled' : 'SendingReported';
     return { type: 'Warning', reason, message: now.message };

@@ -1,7 +1,7 @@
 import type { Mailbox } from '../../crds/mailbox.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import type { MailboxDependencies } from './dependencies.js';
 import { type DesiredMailbox, resolvedSpec } from './desired.js';
-import type { Verdict } from './status.js';
 
 /** What is known of a Mailbox that is to be a member. */
 export interface MemberView {
@@ -16,7 +16,7 @@ export function membersOf(
   object: Mailbox,
   desired: DesiredMailbox | undefined,
   shard: string | undefined,
-): Verdict | undefined {
+): ConditionUpdate | undefined {
   const { namespace = '' } = object.metadata;
   return membersVerdict(object, desired, shard, (name) => {
     const member = mailboxes.cache.get(`${namespace}/${name}`);
@@ -44,7 +44,7 @@ export function membersVerdict(
   desired: Pick<DesiredMailbox, 'system'> | undefined,
   shard: string | undefined,
   look: Look,
-): Verdict | undefined {
+): ConditionUpdate | undefined {
   const names = memberNames(object);
   if (names.length === 0) return undefined;
   const type = 'MembersReady';
@@ -56,7 +56,7 @@ export function membersVerdict(
   return { type, status: 'True', reason: 'Shared', message };
 }
 
-type MemberProblem = Pick<Verdict, 'reason' | 'message'>;
+type MemberProblem = Pick<ConditionUpdate, 'reason' | 'message'>;
 
 function problemOf(
   name: string,

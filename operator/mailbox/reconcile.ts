@@ -1,13 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Mailbox } from '../../crds/mailbox.js';
 import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
 import type { MailboxOutcome, MailboxRow } from '../directory/rows.js';
+import { groupBy, removeFromAll, waitForReplicas } from '../projecting.js';
 import { isPaused, type Result } from '../runtime/controller.js';
 import type { AttachedSystem } from '../systems.js';
 import { enqueueClaimants, type GoneMailbox, type MailboxDependencies } from './dependencies.js';
 import { claimedAddresses, desiredMailbox, uuidOf } from './desired.js';
-import { groupBy } from './groups.js';
 import { learnInventory } from './inventory.js';
 import { memberNames } from './members.js';
 import { pardon } from './pardon.js';
@@ -16,9 +15,6 @@ import { placeMailbox } from './placement.js';
 import { type Plan, report, wasProvisioned } from './report.js';
 import { declaredRow } from './row.js';
 
-/** How long a batch waits for the directory's replicas before it says that it waits. */
-const REPLAY_WAIT_MS = 1_000;
-const REPLAY_POLL_MS = 20;
 /** While the directory is away: what was declared meanwhile is tried again so often. */
 const UNAVAILABLE_MS = 3_000;
 /** While a new MailSystem starts, its Mailboxes say nothing for so long. */
@@ -210,15 +206,6 @@ function passwordsAfter(
   return { objectUid, source, apps };
 }
 
-async function waitForReplicas(directory: Directory, lsn: string): Promise<readonly string[]> {
-  const deadline = performance.now() + REPLAY_WAIT_MS;
-  for (;;) {
-    const { ok, lagging } = await directory.replayedEverywhere(lsn);
-    if (ok || performance.now() > deadline) return lagging;
-    await sleep(REPLAY_POLL_MS);
-  }
-}
-
 /** For mailboxes that were made just now: is there kept mail of the same address? */
 async function adoptableOf(
   directory: Directory,
@@ -270,16 +257,7 @@ async function tombstoneIn(deps: MailboxDependencies, namespace: string, group: 
   const mailboxes = group.map(({ entry: { uuid, objectUid } }) => ({ uuid, objectUid }));
   const seen = new Set(mailboxes.map(({ uuid }) => deps.known.get(uuid)?.system));
   const systems = [...deps.systems.all()].filter(({ key }) => seen.has(key) || deps.namespacesOf(key).has(namespace));
-  await Promise.all(
-    systems.map(async ({ key, directory }) => {
-      try {
-        await directory.tombstoneMailboxes(mailboxes);
-      } catch (error) {
-        // A directory that goes with its MailSystem is not waited for.
-        if (!(error instanceof DirectoryUnavailable && deps.isLeaving(key))) throw error;
-      }
-    }),
-  );
+  await removeFromAll(systems, deps.isLeaving, (directory) => directory.tombstoneMailboxes(mailboxes));
 }
 
 function forget(deps: MailboxDependencies, key: string, entry: GoneMailbox): void {

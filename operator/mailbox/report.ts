@@ -1,7 +1,7 @@
 import type { Mailbox } from '../../crds/mailbox.js';
 import { sieveHash } from '../directory/inventory.js';
 import type { Incident, MailboxOutcome } from '../directory/rows.js';
-import { setConditions, writeStatus } from '../runtime/conditions.js';
+import { type ConditionUpdate, setConditions, writeStatus } from '../runtime/conditions.js';
 import type { Result } from '../runtime/controller.js';
 import { keyOf } from '../runtime/object.js';
 import { mailboxType } from '../types.js';
@@ -12,7 +12,7 @@ import { membersOf } from './members.js';
 import type { AppPasswordPlan, PasswordPlan } from './password.js';
 import { translateLines } from './sieve.js';
 import { type StateInEffect, stateInEffect } from './state.js';
-import { type MailboxObservation, mailboxStatus, OCCASIONAL, type ScriptState, type Verdict } from './status.js';
+import { type MailboxObservation, mailboxStatus, OCCASIONAL, type ScriptState } from './status.js';
 
 /** What is to be done about one Mailbox. */
 export interface Plan {
@@ -186,7 +186,7 @@ async function writeOne(
 }
 
 /** What was said before, without what there is nothing to say of any more. */
-function remaining(object: Mailbox, outcome: MailboxOutcome | undefined, told: readonly Verdict[]) {
+function remaining(object: Mailbox, outcome: MailboxOutcome | undefined, told: readonly ConditionUpdate[]) {
   if (outcome === undefined || outcome.result === 'refused') return object.status?.conditions;
   const types = new Set(told.map(({ type }) => type));
   return object.status?.conditions?.filter(({ type }) => !OCCASIONAL.has(type) || types.has(type));
@@ -202,7 +202,11 @@ function identity(
 }
 
 /** Said once, when the mailbox was made; it must not come and go with every look. */
-function keepAdoptionNotice(object: Mailbox, outcome: MailboxOutcome | undefined, conditions: Verdict[]): Verdict[] {
+function keepAdoptionNotice(
+  object: Mailbox,
+  outcome: MailboxOutcome | undefined,
+  conditions: ConditionUpdate[],
+): ConditionUpdate[] {
   const before = readyCondition(object);
   if (outcome?.result !== 'unchanged' || before?.status !== 'True' || !before.message.includes('spec.adopt'))
     return conditions;
@@ -210,7 +214,7 @@ function keepAdoptionNotice(object: Mailbox, outcome: MailboxOutcome | undefined
 }
 
 /** A password that wasn't looked at is what it was said to be before. */
-function withoutKnown({ status }: Mailbox, conditions: Verdict[]): Verdict[] {
+function withoutKnown({ status }: Mailbox, conditions: ConditionUpdate[]): ConditionUpdate[] {
   const present = new Set(status?.conditions?.map((c) => c.type));
   return conditions.filter(({ type, reason }) => reason !== 'NotChecked' || !present.has(type));
 }
@@ -222,7 +226,7 @@ function isPassing(reason: string): boolean {
   return PASSING.has(reason);
 }
 
-function announce(deps: MailboxDependencies, object: Mailbox, ready: Verdict | undefined): void {
+function announce(deps: MailboxDependencies, object: Mailbox, ready: ConditionUpdate | undefined): void {
   const before = readyCondition(object);
   if (ready === undefined || ready.status === 'True' || isPassing(ready.reason)) return;
   if (before?.reason === ready.reason && before.message === ready.message) return;

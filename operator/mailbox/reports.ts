@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Directory } from '../directory/directory.js';
 import type { Incident, SieveResult } from '../directory/rows.js';
+import { groupBy } from '../projecting.js';
 import type { AttachedSystem } from '../systems.js';
-import { groupBy } from './groups.js';
 
 /** What stores and gatekeepers say of mailboxes in the directory, as it was read last. By uuid. */
 export interface Reports {

@@ -1,10 +1,7 @@
-import type { Condition } from '../../crds/condition.js';
 import type { Incident, MailboxOutcome, RefusalReason } from '../directory/rows.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import type { Problem } from './desired.js';
 import { minute, type StateInEffect, stateDetail, stateMessage } from './state.js';
-
-/** What a controller says about one aspect; the runtime adds times and generations. */
-export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 /** Why a password is not the declared one. */
 export interface PasswordProblem {
@@ -35,7 +32,7 @@ export interface MailboxObservation {
   /** undefined: no script is declared, or nobody knows what is in effect. */
   sieve?: ScriptState | undefined;
   /** Of a shared mailbox. */
-  members?: Verdict | undefined;
+  members?: ConditionUpdate | undefined;
   /** Whether its store has found it full. */
   full: boolean;
   /** What it did that is not over yet. */
@@ -47,7 +44,7 @@ export interface MailboxObservation {
 }
 
 /** Conditions and detail of a Mailbox. Pure. */
-export function mailboxStatus(observation: MailboxObservation): { conditions: Verdict[]; detail: string } {
+export function mailboxStatus(observation: MailboxObservation): { conditions: ConditionUpdate[]; detail: string } {
   const parts = [
     provisionedVerdict(observation),
     passwordVerdict(observation),
@@ -55,7 +52,7 @@ export function mailboxStatus(observation: MailboxObservation): { conditions: Ve
     ...(observation.members === undefined ? [] : [observation.members]),
   ];
   const bad = parts.find((verdict) => verdict.status !== 'True');
-  const ready: Verdict =
+  const ready: ConditionUpdate =
     bad === undefined
       ? { type: 'Ready', status: 'True', reason: 'Provisioned', message: readyMessage(observation) }
       : { ...bad, type: 'Ready' };
@@ -64,8 +61,13 @@ export function mailboxStatus(observation: MailboxObservation): { conditions: Ve
   return { conditions, detail: detailOf(observation, bad) };
 }
 
-function provisionedVerdict({ problems, outcome, lagging, unavailable }: MailboxObservation): Verdict {
-  const no = (reason: string, message: string): Verdict => ({ type: 'Provisioned', status: 'False', reason, message });
+function provisionedVerdict({ problems, outcome, lagging, unavailable }: MailboxObservation): ConditionUpdate {
+  const no = (reason: string, message: string): ConditionUpdate => ({
+    type: 'Provisioned',
+    status: 'False',
+    reason,
+    message,
+  });
   if (unavailable !== undefined) return no('DirectoryUnavailable', unavailable);
   const refusal = outcome && refusalOf(outcome);
   if (refusal) return no(refusal.reason, refusal.message);
@@ -118,7 +120,7 @@ const PASSWORD_REASONS = {
   none: ['NotDeclared', 'No passwordSecretRef: mail arrives, nobody can log in with a declared password.'],
 } as const;
 
-function passwordVerdict({ password, appProblems }: MailboxObservation): Verdict {
+function passwordVerdict({ password, appProblems }: MailboxObservation): ConditionUpdate {
   const type = 'PasswordReady';
   if (password === 'unchecked') {
     const message = 'The Secret is read when the mailbox can be provisioned.';
@@ -135,7 +137,7 @@ function passwordVerdict({ password, appProblems }: MailboxObservation): Verdict
 /** Compilers can be wordy. */
 const QUOTED_LENGTH = 2_000;
 
-function sieveVerdict(sieve: ScriptState | undefined): Verdict[] {
+function sieveVerdict(sieve: ScriptState | undefined): ConditionUpdate[] {
   const type = 'SieveReady';
   if (sieve === undefined) return [];
   if (sieve === 'pending') {
@@ -153,13 +155,13 @@ function oneLine(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, '; ');
 }
 
-function receivingVerdict({ full, quota }: MailboxObservation): Verdict[] {
+function receivingVerdict({ full, quota }: MailboxObservation): ConditionUpdate[] {
   if (!full) return [];
   const message = `The mailbox is full${quota === undefined ? '' : ` (quota ${quota})`}: mail for it is refused with 552 until something is deleted or spec.quota is raised.`;
   return [{ type: 'Receiving', status: 'False', reason: 'Full', message }];
 }
 
-function sendingVerdict(incidents: readonly Incident[]): Verdict[] {
+function sendingVerdict(incidents: readonly Incident[]): ConditionUpdate[] {
   const type = 'Sending';
   const said = incidents.map(({ kind, detail }) => `${kind}: ${detail}`).join(' ');
   const end = throttledUntil(incidents);
@@ -181,7 +183,10 @@ function readyMessage({ adoptable, address, state }: MailboxObservation): string
   return `${arrives} This mailbox is new: mail of a deleted one with the address ${address} is kept and can be had back by deleting this Mailbox and creating it with spec.adopt: ${adoptable[0]}.`;
 }
 
-function detailOf({ outcome, quota, state, full, incidents }: MailboxObservation, bad: Verdict | undefined): string {
+function detailOf(
+  { outcome, quota, state, full, incidents }: MailboxObservation,
+  bad: ConditionUpdate | undefined,
+): string {
   const active = state === undefined || (state.state === 'Active' && state.ended === undefined);
   const what = active ? 'Active' : stateDetail(state);
   if (bad !== undefined) return `${active ? '' : `${what}; `}${bad.reason}: ${bad.message}`.slice(0, 200);

@@ -1,8 +1,8 @@
 import type { MailDomain } from '../../crds/maildomain.js';
-import { setConditions, writeStatus } from '../runtime/conditions.js';
+import { type ConditionUpdate, setConditions, writeStatus } from '../runtime/conditions.js';
 import { mailDomainType } from '../types.js';
 import type { MailDomainDependencies } from './dependencies.js';
-import { type DomainObservation, domainStatus, type Verdict } from './status.js';
+import { type DomainObservation, domainStatus } from './status.js';
 import type { Ownership } from './verify.js';
 
 /**
@@ -46,7 +46,7 @@ export async function writeDomainStatus(
 /** What concerns the whole system is told there; a proof that is waited for is told by Ready. */
 const QUIET = new Set(['SystemNotReady', 'RecordNotFound', 'RecordDiffers', 'LookupFailed']);
 
-function announce(deps: MailDomainDependencies, object: MailDomain, type: string, conditions: Verdict[]): void {
+function announce(deps: MailDomainDependencies, object: MailDomain, type: string, conditions: ConditionUpdate[]): void {
   const now = conditions.find((c) => c.type === type);
   const before = object.status?.conditions?.find((c) => c.type === type);
   if (now?.status !== 'False' || before?.reason === now.reason || QUIET.has(now.reason)) return;

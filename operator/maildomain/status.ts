@@ -1,8 +1,5 @@
-import type { Condition } from '../../crds/condition.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import type { DnsRecord } from './records.js';
-
-/** What a controller says about one aspect; the runtime adds times and generations. */
-export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 /** What one reconciliation of a MailDomain has found. */
 export interface DomainObservation {
@@ -18,9 +15,9 @@ export interface DomainObservation {
 }
 
 /** Conditions and detail of a MailDomain. Pure. */
-export function domainStatus(observation: DomainObservation): { conditions: Verdict[]; detail: string } {
+export function domainStatus(observation: DomainObservation): { conditions: ConditionUpdate[]; detail: string } {
   const { system, dkim, directory, ownership, records, mailboxes, deleting } = observation;
-  const parts: Verdict[] = [
+  const parts: ConditionUpdate[] = [
     verdict(
       'SystemReady',
       system.ok ? { reason: 'Found', message: `Served by MailSystem ${system.name}.` } : system,
@@ -38,7 +35,7 @@ export function domainStatus(observation: DomainObservation): { conditions: Verd
     ),
   ];
   const bad = parts.find((part) => part.status !== 'True');
-  const ready: Verdict =
+  const ready: ConditionUpdate =
     bad === undefined
       ? {
           type: 'Ready',
@@ -53,7 +50,7 @@ export function domainStatus(observation: DomainObservation): { conditions: Verd
   return { conditions, detail: detailOf(observation, bad) };
 }
 
-function inUse(mailboxes: number): Verdict {
+function inUse(mailboxes: number): ConditionUpdate {
   return {
     type: 'Deleting',
     status: 'False',
@@ -62,11 +59,14 @@ function inUse(mailboxes: number): Verdict {
   };
 }
 
-function verdict(type: string, { reason, message }: { reason: string; message: string }, ok: boolean): Verdict {
+function verdict(type: string, { reason, message }: { reason: string; message: string }, ok: boolean): ConditionUpdate {
   return { type, status: ok ? 'True' : 'False', reason, message };
 }
 
-function detailOf({ mailboxes, records, deleting, system }: DomainObservation, bad: Verdict | undefined): string {
+function detailOf(
+  { mailboxes, records, deleting, system }: DomainObservation,
+  bad: ConditionUpdate | undefined,
+): string {
   if (deleting) return `Deletion waits for ${mailboxes} Mailboxes and ForwardRules`;
   if (bad !== undefined) return `${bad.reason}: ${bad.message}`.slice(0, 200);
   return `Served by ${system.ok ? system.name : 'no system'}; ${records.length} DNS records in status.records`;

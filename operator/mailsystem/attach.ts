@@ -2,12 +2,12 @@ import { names, type SystemIdentity, serviceHost } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
 import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { ensureDkimKey } from '../signing/ensure.js';
 import { DEFAULT_SELECTOR } from '../signing/sync.js';
 import type { AttachedSystem } from '../systems.js';
 import type { Certificates } from './certificates.js';
 import type { MailSystemDependencies } from './dependencies.js';
-import type { Verdict } from './status.js';
 
 const [LMTP_PORT, IMAP_PORT, SIEVE_PORT] = [10024, 10143, 14190];
 
@@ -22,7 +22,7 @@ interface Input {
  * Connects to a MailSystem's directory, brings its schema, shards and settings up to date, and fills the signing cache;
  * then the controllers of its MailDomains and Mailboxes may write. Goes on with what can be reached.
  */
-export async function attachDirectory(deps: MailSystemDependencies, input: Input): Promise<Verdict[]> {
+export async function attachDirectory(deps: MailSystemDependencies, input: Input): Promise<ConditionUpdate[]> {
   const { key, spec } = input;
   const before = deps.systems.get(key);
   // A renewed certificate means to connect anew.
@@ -129,14 +129,14 @@ function shardHost(identity: SystemIdentity, shard: string): string {
   return serviceHost(identity, names(identity.name).store(shard));
 }
 
-const signingUnknown: Verdict = {
+const signingUnknown: ConditionUpdate = {
   type: 'SigningReady',
   status: 'Unknown',
   reason: 'WaitingForDirectory',
   message: 'The signing cache is filled when the directory is ready.',
 };
 
-async function signing(deps: MailSystemDependencies, { key, object, spec }: Input): Promise<Verdict> {
+async function signing(deps: MailSystemDependencies, { key, object, spec }: Input): Promise<ConditionUpdate> {
   try {
     await ensureDkimKey(deps.keys, object.metadata.namespace ?? '', {
       domain: spec.hostname,

@@ -6,9 +6,9 @@ import { type CertificateRequest, createAuthority, issueCertificate, type KeyedC
 import { authorityDue, certificateProblem, issueDue, publicKeyFingerprint, reusableKey } from '../pki/certificate.js';
 import { OPERATOR_COMMON_NAME, roleCertificate } from '../pki/roles.js';
 import type { Client } from '../runtime/client.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin, refOf } from '../runtime/object.js';
 import type { Secret } from '../signing/secret.js';
-import type { Verdict } from './status.js';
 
 /** What the rest of the reconciliation needs of a MailSystem's certificates. */
 export interface Certificates {
@@ -16,7 +16,7 @@ export interface Certificates {
   peers: Peer[];
   /** The operator's own client certificate, and whom it trusts. */
   operator: { ca: string; cert: string; key: string };
-  verdict: Verdict;
+  verdict: ConditionUpdate;
 }
 
 interface Input {
@@ -122,7 +122,7 @@ async function ensurePublic(
   spec: MailSystemResolved,
   authority: KeyedCertificate,
   now: Date,
-): Promise<Verdict> {
+): Promise<ConditionUpdate> {
   const type = 'CertificatesReady';
   const given = spec.tls.secretRef?.name;
   const own: CertificateRequest = { commonName: spec.hostname.slice(0, 64), dnsNames: [spec.hostname] };

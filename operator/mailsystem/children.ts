@@ -2,12 +2,12 @@ import type { KubernetesObject } from '../../cdk8s/context.js';
 import { mailSystemObjects } from '../../cdk8s/mailsystem.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
 import { type ApplySetResult, applySet, liveFromApi } from '../runtime/apply.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin, type KubeObject, refOf } from '../runtime/object.js';
 import type { Certificates } from './certificates.js';
 import type { MailSystemDependencies } from './dependencies.js';
 import { bySystem, observePod } from './observe.js';
 import { podToReplace } from './rollout.js';
-import type { Verdict } from './status.js';
 import { growVolumes } from './volumes.js';
 
 const FIELD_MANAGER = 'posthorn-mailsystem';
@@ -25,7 +25,7 @@ const CHILD_TYPES = [
 ];
 
 export interface ChildrenResult {
-  verdicts: Verdict[];
+  verdicts: ConditionUpdate[];
   /** A StatefulSet is on its way out, to be made anew. */
   replacing: boolean;
   error: Error | undefined;
@@ -66,7 +66,7 @@ export async function applyChildren(
   return { verdicts: [growth.verdict, appliedVerdict(result)], replacing: growth.replacing, error: result.errors[0] };
 }
 
-function appliedVerdict({ errors }: ApplySetResult): Verdict {
+function appliedVerdict({ errors }: ApplySetResult): ConditionUpdate {
   if (errors.length === 0)
     return {
       type: 'Applied',

@@ -1,8 +1,8 @@
 import type { MailSystemResolved } from '../../crds/mailsystem.js';
 import type { Client } from '../runtime/client.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin } from '../runtime/object.js';
 import type { Secret } from '../signing/secret.js';
-import type { Verdict } from './status.js';
 
 /** A Secret that the gatekeepers need, and what has to be in it. */
 interface Need {
@@ -19,7 +19,7 @@ export async function ldapVerdict(
   client: Client,
   namespace: string,
   { ldap }: Pick<MailSystemResolved, 'ldap'>,
-): Promise<Verdict[]> {
+): Promise<ConditionUpdate[]> {
   if (ldap === undefined) return [];
   const problems = await Promise.all(needs(ldap).map((need) => problemWith(client, namespace, need)));
   const found = problems.filter((problem) => problem !== undefined);

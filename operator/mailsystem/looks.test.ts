@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { createLooks, nextLook } from './looks.js';
-import type { Verdict } from './status.js';
 
-const verdict = (status: Verdict['status'], type = 'DirectoryReady'): Verdict => ({
+const verdict = (status: ConditionUpdate['status'], type = 'DirectoryReady'): ConditionUpdate => ({
   type,
   status,
   reason: 'R',

@@ -1,4 +1,4 @@
-import type { Verdict } from './status.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 
 /** What a full look at a MailSystem (certificates, every child, directory, signing) has found. */
 export interface Look {
@@ -6,7 +6,7 @@ export interface Look {
   at: number;
   /** Of the MailSystem that it was about. */
   generation: number;
-  verdicts: readonly Verdict[];
+  verdicts: readonly ConditionUpdate[];
   /** When it first was not as it should be, and has been so since. */
   troubledSince?: number | undefined;
 }
@@ -31,7 +31,7 @@ export interface Looks {
   /** Something may be wrong that only a full look finds. Also one that is under way will be followed by another. */
   invalidate(key: string): void;
   /** Begins a full look; call what it returns with the outcome. */
-  begin(key: string, now: number): (generation: number, verdicts: readonly Verdict[]) => Look;
+  begin(key: string, now: number): (generation: number, verdicts: readonly ConditionUpdate[]) => Look;
   forget(key: string): void;
 }
 

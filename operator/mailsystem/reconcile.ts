@@ -1,4 +1,5 @@
 import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../../crds/mailsystem.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { isPaused, type Result } from '../runtime/controller.js';
 import { attachDirectory } from './attach.js';
 import { ensureCertificates } from './certificates.js';
@@ -7,7 +8,6 @@ import type { MailSystemDependencies } from './dependencies.js';
 import { ldapVerdict } from './ldap.js';
 import { nextLook } from './looks.js';
 import { writeSystemStatus } from './report.js';
-import type { Verdict } from './status.js';
 import { deletionVerdicts, depart, detach, ensureFinalizer, stoppingVerdict } from './teardown.js';
 
 const STOPPING_MS = 2_000;
@@ -43,7 +43,7 @@ export async function reconcileMailSystem(
   return look(deps, key, object, spec.value, signal);
 }
 
-type Resolution = { value: MailSystemResolved } | { problem: Verdict };
+type Resolution = { value: MailSystemResolved } | { problem: ConditionUpdate };
 
 function resolved(object: MailSystem): Resolution {
   try {

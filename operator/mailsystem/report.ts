@@ -1,10 +1,10 @@
 import { names } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
-import { setConditions, writeStatus } from '../runtime/conditions.js';
+import { type ConditionUpdate, setConditions, writeStatus } from '../runtime/conditions.js';
 import { mailSystemType } from '../types.js';
 import type { MailSystemDependencies } from './dependencies.js';
 import { bySystem, observeEndpoints, observeWorkload, type ServiceObject } from './observe.js';
-import { systemStatus, type Verdict } from './status.js';
+import { systemStatus } from './status.js';
 
 const FIELD_MANAGER = 'posthorn-mailsystem';
 
@@ -13,7 +13,7 @@ export async function writeSystemStatus(
   deps: MailSystemDependencies,
   stale: MailSystem,
   spec: MailSystemResolved | undefined,
-  verdicts: readonly Verdict[],
+  verdicts: readonly ConditionUpdate[],
 ): Promise<void> {
   const key = `${stale.metadata.namespace}/${stale.metadata.name}`;
   const object = deps.mailSystems.cache.get(key) ?? stale;
@@ -53,7 +53,7 @@ export async function writeSystemStatus(
 const OCCASIONAL: ReadonlySet<string> = new Set(['SpecValid', 'LDAPReady', 'Deleting']);
 
 /** What was said before, without what there is nothing to say of any more. */
-function remaining({ status }: MailSystem, told: readonly Verdict[]) {
+function remaining({ status }: MailSystem, told: readonly ConditionUpdate[]) {
   const types = new Set(told.map(({ type }) => type));
   return status?.conditions?.filter(({ type }) => !OCCASIONAL.has(type) || types.has(type));
 }

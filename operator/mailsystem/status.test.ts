@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type ComponentCondition, systemStatus, type Verdict, type Workload } from './status.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
+import { type ComponentCondition, systemStatus, type Workload } from './status.js';
 
 const workload = (condition: ComponentCondition, fields: Partial<Workload> = {}): Workload => ({
   condition,
@@ -20,8 +21,8 @@ const all: ComponentCondition[] = [
   'ProxyReady',
   'StoreReady',
 ];
-const applied: Verdict = { type: 'Applied', status: 'True', reason: 'Applied', message: '' };
-const statusOf = (workloads: Workload[], verdicts: Verdict[] = [applied]) => {
+const applied: ConditionUpdate = { type: 'Applied', status: 'True', reason: 'Applied', message: '' };
+const statusOf = (workloads: Workload[], verdicts: ConditionUpdate[] = [applied]) => {
   const { conditions, detail } = systemStatus({ workloads, verdicts, endpoints: [] });
   return { detail, by: Object.fromEntries(conditions.map((c) => [c.type, c])) };
 };
@@ -53,7 +54,7 @@ describe('systemStatus', () => {
   });
 
   it('is not Ready when a step has failed', () => {
-    const failed: Verdict = { type: 'Applied', status: 'False', reason: 'ApplyFailed', message: 'refused' };
+    const failed: ConditionUpdate = { type: 'Applied', status: 'False', reason: 'ApplyFailed', message: 'refused' };
     expect(
       statusOf(
         all.map((condition) => workload(condition)),

@@ -1,8 +1,5 @@
-import type { Condition } from '../../crds/condition.js';
 import type { MailSystemStatus } from '../../crds/mailsystem.js';
-
-/** What a controller says about one aspect; the runtime adds times and generations. */
-export type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
+import type { ConditionUpdate } from '../runtime/conditions.js';
 
 /** A StatefulSet or Deployment as it is. */
 export interface Workload {
@@ -43,15 +40,15 @@ const COMPONENTS: readonly ComponentCondition[] = [
 export interface Observed {
   workloads: readonly Workload[];
   /** Conditions that a step of the reconciliation has decided itself: certificates, directory, signing. */
-  verdicts: readonly Verdict[];
+  verdicts: readonly ConditionUpdate[];
   endpoints: NonNullable<MailSystemStatus['endpoints']>;
 }
 
 /** Conditions and detail of a MailSystem: `Ready` is True only if every other condition is. */
-export function systemStatus({ workloads, verdicts }: Observed): { conditions: Verdict[]; detail: string } {
+export function systemStatus({ workloads, verdicts }: Observed): { conditions: ConditionUpdate[]; detail: string } {
   const parts = [...COMPONENTS.map((condition) => componentVerdict(condition, workloads)), ...verdicts];
   const bad = parts.filter((part) => part.status !== 'True');
-  const ready: Verdict =
+  const ready: ConditionUpdate =
     bad[0] === undefined
       ? { type: 'Ready', status: 'True', reason: 'Working', message: 'Every component works.' }
       : {
@@ -63,7 +60,7 @@ export function systemStatus({ workloads, verdicts }: Observed): { conditions: V
   return { conditions: [ready, ...parts], detail: detailOf(workloads, bad[0]) };
 }
 
-function componentVerdict(type: ComponentCondition, all: readonly Workload[]): Verdict {
+function componentVerdict(type: ComponentCondition, all: readonly Workload[]): ConditionUpdate {
   const workloads = all.filter((w) => w.condition === type);
   if (workloads.length === 0)
     return { type, status: 'False', reason: 'NotCreated', message: 'Its workload does not exist yet.' };
@@ -86,7 +83,7 @@ function count(workloads: readonly Workload[]): string {
   return `${sum(workloads, 'ready')} of ${sum(workloads, 'desired')} pods are ready.`;
 }
 
-function detailOf(workloads: readonly Workload[], bad: Verdict | undefined): string {
+function detailOf(workloads: readonly Workload[], bad: ConditionUpdate | undefined): string {
   if (bad !== undefined) return `${bad.type}: ${bad.message}`.slice(0, 200);
   const stores = workloads.filter((w) => w.condition === 'StoreReady');
   const database = workloads.filter((w) => w.condition === 'DatabaseReady');

@@ -1,9 +1,9 @@
 import { names } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin, refOf } from '../runtime/object.js';
 import { mailSystemType } from '../types.js';
 import type { MailSystemDependencies } from './dependencies.js';
-import type { Verdict } from './status.js';
 
 /** Keeps a MailSystem until nothing lives in it. */
 export const dataFinalizer = 'posthorn.dev/data';
@@ -61,7 +61,7 @@ export function detach(deps: MailSystemDependencies, key: string): void {
 }
 
 /** What keeps a MailSystem that is to be deleted. */
-export function deletionVerdicts(deps: MailSystemDependencies, key: string, object: MailSystem): Verdict[] {
+export function deletionVerdicts(deps: MailSystemDependencies, key: string, object: MailSystem): ConditionUpdate[] {
   if (object.metadata.deletionTimestamp === undefined) return [];
   const { domains, mailboxes } = deps.usedBy(key);
   const message = `The MailSystem is to be deleted, but ${domains} MailDomains and ${mailboxes} Mailboxes live in it and go on working: delete them first.`;
@@ -69,7 +69,7 @@ export function deletionVerdicts(deps: MailSystemDependencies, key: string, obje
 }
 
 /** Said while the database of a MailSystem that takes its data along is being stopped. */
-export const stoppingVerdict: Verdict = {
+export const stoppingVerdict: ConditionUpdate = {
   type: 'Deleting',
   status: 'False',
   reason: 'Stopping',

@@ -1,9 +1,9 @@
 import type { KubernetesObject } from '../../cdk8s/context.js';
 import { formatQuantity, parseQuantity } from '../../crds/quantity.js';
 import type { Client } from '../runtime/client.js';
+import type { ConditionUpdate } from '../runtime/conditions.js';
 import { ApiError } from '../runtime/errors.js';
 import { builtin, type KubeObject, refOf } from '../runtime/object.js';
-import type { Verdict } from './status.js';
 
 interface Sized {
   resources?: { requests?: { storage?: string } };
@@ -69,7 +69,7 @@ export function withLiveSizes<T extends StatefulSetObject>(desired: T, live: Sta
 export interface GrowthResult {
   /** The objects to apply now. */
   desired: readonly KubernetesObject[];
-  verdict: Verdict;
+  verdict: ConditionUpdate;
   /** A StatefulSet is on its way out and has to be made anew as soon as it is gone. */
   replacing: boolean;
 }
@@ -154,7 +154,7 @@ async function enlarge(
   return refusals;
 }
 
-function verdictOf(refusals: readonly string[], replacing: boolean, resizing: readonly string[]): Verdict {
+function verdictOf(refusals: readonly string[], replacing: boolean, resizing: readonly string[]): ConditionUpdate {
   const type = 'VolumesReady';
   if (refusals.length > 0) {
     const message = `Volumes can't be enlarged, and stay as they are: ${refusals.join(' ')} Let their StorageClass allow it (allowVolumeExpansion), or replace the volumes by hand; it is tried again by itself.`;
