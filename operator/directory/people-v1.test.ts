@@ -1,48 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { MailboxRow } from './rows.js';
-import {
-  callOn,
-  caughtUp,
-  inSeconds,
-  inventory,
-  mailbox,
-  projectInto,
-  setHeartbeatAge,
-  startDirectory,
-  type TestDirectory,
-} from './testing/directory.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { caughtUp, inSeconds, inventory, mailbox, setHeartbeatAge } from './testing/directory.js';
 import type { TestPostgres } from './testing/postgres.js';
+import { useDirectory } from './testing/use.js';
 
-let test: TestDirectory;
+const directory = useDirectory();
+const { project, call, answer } = directory;
 let replica: TestPostgres;
 
 beforeAll(async () => {
-  test = await startDirectory();
-  replica = await test.server.addReplica('replica_1');
+  replica = await directory.test.server.addReplica('replica_1');
 });
-
-afterAll(async () => {
-  await test?.stop();
-});
-
-beforeEach(async () => {
-  await test.server.query('posthorn', 'DELETE FROM posthorn.mailboxes');
-  await test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
-  await setHeartbeatAge(test.server, 0);
-});
-
-function project(...rows: MailboxRow[]) {
-  return projectInto(test, ...rows);
-}
-
-function call(role: string, name: string, values: unknown[], server = test.server) {
-  return callOn(server, role, name, values);
-}
-
-async function answer(role: string, name: string, values: unknown[], server = test.server): Promise<unknown> {
-  const [row] = await call(role, name, values, server);
-  return Object.values(row ?? {})[0];
-}
 
 const STATES = [
   // state, may log in, may send, others may send as it
@@ -96,8 +63,8 @@ describe('states', () => {
 
   it('a member that lags refuses nothing, and gives no rights once it is a minute old', async () => {
     await project(mailbox('a', { state: 'Suspended', suspendedMail: 'Refuse' }), mailbox('b'));
-    await setHeartbeatAge(test.server, 30);
-    await caughtUp(test);
+    await setHeartbeatAge(directory.test.server, 30);
+    await caughtUp(directory.test);
     expect(await answer('mx', 'rcpt_verdict', ['a@example.org'], replica)).toMatch(/^450/);
     for (const [role, name] of [
       ['proxy', 'credentials'],
@@ -109,15 +76,15 @@ describe('states', () => {
     expect(await answer('submission', 'sender_logins', ['b@example.org'], replica)).toBe('b@example.org');
     await expect(call('store', 'revoked', ['-infinity'], replica)).rejects.toThrow(/too old/);
     for (const age of [61, -61]) {
-      await setHeartbeatAge(test.server, age);
-      await caughtUp(test);
+      await setHeartbeatAge(directory.test.server, age);
+      await caughtUp(directory.test);
       await expect(call('proxy', 'credentials', ['b@example.org'], replica)).rejects.toThrow(/too old/);
       await expect(call('submission', 'sending', ['b@example.org'], replica)).rejects.toThrow(/too old/);
       await expect(call('submission', 'sender_logins', ['b@example.org'], replica)).rejects.toThrow(/too old/);
       await expect(call('proxy', 'credentials', ['b@example.org'])).rejects.toThrow(/too old/);
     }
-    await test.server.query('posthorn', 'DELETE FROM posthorn.heartbeat');
-    await caughtUp(test);
+    await directory.test.server.query('posthorn', 'DELETE FROM posthorn.heartbeat');
+    await caughtUp(directory.test);
     await expect(call('proxy', 'credentials', ['b@example.org'], replica)).rejects.toThrow(/unknown s old/);
     expect(await call('proxy', 'credentials', ['b@example.org'])).toHaveLength(1);
   });
@@ -171,7 +138,7 @@ describe('credentials and limits', () => {
     expect(await project({ ...a, appPasswords: app('1') })).toEqual(['unchanged']);
     expect(await project(a)).toEqual(['unchanged']);
     expect(await hashes()).toEqual(['{X}1']);
-    expect(await inventory(test)).toMatchObject([{ appPasswordSources: { phone: '1' } }]);
+    expect(await inventory(directory.test)).toMatchObject([{ appPasswordSources: { phone: '1' } }]);
     expect(await project({ ...a, appPasswords: app('2', '{X}2') })).toEqual(['written']);
     expect(await hashes()).toEqual(['{X}2']);
     // Its Secret has changed and nobody has the hash: the old one must not go on.
@@ -190,14 +157,19 @@ describe('credentials and limits', () => {
     };
     await project(mailbox('a'), mailbox('b', { sending: { hour: 0, day: null } }));
     expect(await limits('a')).toEqual([null, null, null]);
-    await test.directory.projectSettings({ postmaster: null, userHour: 300, userDay: 1500, domainHour: 9000 });
+    await directory.test.directory.projectSettings({
+      postmaster: null,
+      userHour: 300,
+      userDay: 1500,
+      domainHour: 9000,
+    });
     expect(await limits('a')).toEqual([300, 1500, 9000]);
-    await test.directory.projectDomains([{ ...domain, sendingHour: 50 }]);
+    await directory.test.directory.projectDomains([{ ...domain, sendingHour: 50 }]);
     expect(await limits('b')).toEqual([0, 1500, 50]);
-    expect(await test.directory.listDomains()).toContainEqual({ ...domain, sendingHour: 50 });
-    expect((await test.directory.projectDomains([{ ...domain, sendingHour: 50 }])).value).toEqual([]);
-    await test.directory.projectDomains([domain]);
-    await test.directory.projectSettings({ postmaster: null });
+    expect(await directory.test.directory.listDomains()).toContainEqual({ ...domain, sendingHour: 50 });
+    expect((await directory.test.directory.projectDomains([{ ...domain, sendingHour: 50 }])).value).toEqual([]);
+    await directory.test.directory.projectDomains([domain]);
+    await directory.test.directory.projectSettings({ postmaster: null });
   });
 
   it('an incident throttles until it is over or cleared, and is told', async () => {
@@ -214,7 +186,7 @@ describe('credentials and limits', () => {
     expect(await call('submission', 'sending', ['a@example.org'])).toMatchObject([
       { state: 'Throttled', may_send: false },
     ]);
-    expect(await test.directory.incidents()).toEqual([
+    expect(await directory.test.directory.incidents()).toEqual([
       {
         uuid: a.uuid,
         kind: 'spam',
@@ -227,7 +199,7 @@ describe('credentials and limits', () => {
     await project({ ...a, state: 'Suspended' });
     expect(await state()).toBe('Suspended');
     await project(a);
-    expect((await test.directory.clearIncidents([{ uuid: a.uuid, kind: 'spam' }])).value).toBe(1);
+    expect((await directory.test.directory.clearIncidents([{ uuid: a.uuid, kind: 'spam' }])).value).toBe(1);
     expect(await state()).toBe('Active');
     await report('over', inSeconds(-5));
     expect(await state()).toBe('Active');
@@ -239,20 +211,20 @@ describe('quota', () => {
   it('a full mailbox is refused for good, but only by who is sure of it', async () => {
     const a = mailbox('a', { aliases: ['x@example.org'], quotaBytes: 1000 });
     await project(a);
-    const verdict = (address = 'a@example.org', server = test.server) =>
+    const verdict = (address = 'a@example.org', server = directory.test.server) =>
       answer('mx', 'rcpt_verdict', [address], server);
     const over = async () => {
-      const rows = await test.server.query('posthorn_store', 'SELECT over FROM directory_v1.userdb');
+      const rows = await directory.test.server.query('posthorn_store', 'SELECT over FROM directory_v1.userdb');
       return rows[0]?.over;
     };
     expect(await over()).toBe(false);
     await call('store', 'quota_state', [a.uuid, true]);
     expect(await verdict()).toBe('552 5.2.2 <a@example.org>: mailbox is full');
     expect(await verdict('x+y@example.org')).toBe('552 5.2.2 <x+y@example.org>: mailbox is full');
-    await setHeartbeatAge(test.server, 30);
-    await caughtUp(test);
+    await setHeartbeatAge(directory.test.server, 30);
+    await caughtUp(directory.test);
     expect(await verdict('a@example.org', replica)).toMatch(/^450/);
-    await setHeartbeatAge(test.server, 0);
+    await setHeartbeatAge(directory.test.server, 0);
     expect(await project(a)).toEqual(['unchanged']);
     expect(await over()).toBe(true);
     await project({ ...a, quotaBytes: 2000 });

@@ -1,45 +1,16 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { contentHash } from './inventory.js';
 import type { MailboxRow } from './rows.js';
-import {
-  callOn,
-  inSeconds,
-  inventory,
-  mailbox,
-  projectInto,
-  setHeartbeatAge,
-  startDirectory,
-  type TestDirectory,
-} from './testing/directory.js';
+import { inSeconds, inventory, mailbox, setHeartbeatAge } from './testing/directory.js';
+import { useDirectory } from './testing/use.js';
 
-let test: TestDirectory;
-
-beforeAll(async () => {
-  test = await startDirectory();
-});
-
-afterAll(async () => {
-  await test?.stop();
-});
-
-beforeEach(async () => {
-  await test.server.query('posthorn', 'DELETE FROM posthorn.mailboxes');
-  await test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
-  await setHeartbeatAge(test.server, 0);
-});
-
-function project(...rows: MailboxRow[]) {
-  return projectInto(test, ...rows);
-}
-
-function call(role: string, name: string, values: unknown[], server = test.server) {
-  return callOn(server, role, name, values);
-}
+const directory = useDirectory();
+const { project, call } = directory;
 
 describe('revocations', () => {
   /** Who has been revoked by `change`. */
   async function revokedBy(change: () => Promise<unknown>): Promise<string[]> {
-    await test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
+    await directory.test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
     await change();
     const rows = await call('proxy', 'revoked', [inSeconds(0)]);
     return rows.map(({ username }) => String(username)).sort();
@@ -76,14 +47,16 @@ describe('revocations', () => {
   it.each(CHANGES)('%s', async (_, change, expected) => {
     await project(box, mailbox('ann'));
     const hash = contentHash(box);
-    expect(await inventory(test)).toContainEqual(expect.objectContaining({ uuid: box.uuid, contentHash: hash }));
+    expect(await inventory(directory.test)).toContainEqual(
+      expect.objectContaining({ uuid: box.uuid, contentHash: hash }),
+    );
     expect(await revokedBy(() => project({ ...box, ...change }))).toEqual(expected);
   });
 
   it('a deletion, and a main address that an elder takes', async () => {
     await project(box, mailbox('ann'));
     const gone = { uuid: box.uuid, objectUid: box.object.uid };
-    expect(await revokedBy(() => test.directory.tombstoneMailboxes([gone]))).toEqual([...ANN, ...BOX]);
+    expect(await revokedBy(() => directory.test.directory.tombstoneMailboxes([gone]))).toEqual([...ANN, ...BOX]);
     await project(box);
     expect(await revokedBy(() => project(mailbox('elder', { age: 9, aliases: BOX })))).toEqual(BOX);
   });
@@ -91,9 +64,9 @@ describe('revocations', () => {
   it('setPasswords, and a change by hand', async () => {
     await project(box);
     const set = { uuid: box.uuid, password: { hash: '{X}9', source: '9' } };
-    expect(await revokedBy(() => test.directory.setPasswords([set]))).toEqual(BOX);
+    expect(await revokedBy(() => directory.test.directory.setPasswords([set]))).toEqual(BOX);
     const sql = "UPDATE posthorn.mailboxes SET state = 'Suspended'";
-    expect(await revokedBy(() => test.server.query('posthorn', sql))).toContain('box@example.org');
+    expect(await revokedBy(() => directory.test.server.query('posthorn', sql))).toContain('box@example.org');
   });
 
   it('a state that ends, and first passwords, revoke nothing', async () => {
@@ -103,7 +76,7 @@ describe('revocations', () => {
 
   it('looks back 20 s further, a day at most, and old entries are removed', async () => {
     const at = (age: string) =>
-      test.server.query(
+      directory.test.server.query(
         'posthorn',
         `INSERT INTO posthorn.revocations (username, at) VALUES ($1::text, now() - $1::text::interval)`,
         [age],
@@ -112,10 +85,10 @@ describe('revocations', () => {
     const asked = async (since: string) => (await call('store', 'revoked', [since])).map(({ username }) => username);
     expect(await asked(inSeconds(0))).toEqual(['15 s']);
     expect(await asked('-infinity')).toEqual(['2 h', '25 s', '15 s']);
-    await test.directory.maintain({ srsRotateDays: 90 });
-    const left = await test.server.query('posthorn', 'SELECT username FROM posthorn.revocations');
+    await directory.test.directory.maintain({ srsRotateDays: 90 });
+    const left = await directory.test.server.query('posthorn', 'SELECT username FROM posthorn.revocations');
     expect(left).toHaveLength(3);
-    await setHeartbeatAge(test.server, 6);
+    await setHeartbeatAge(directory.test.server, 6);
     await expect(asked('-infinity')).rejects.toThrow(/too old/);
   });
 });
@@ -152,7 +125,9 @@ describe('the inventory', () => {
     for (const change of [{}, ...changes]) {
       const row = { ...full, ...change };
       await project(row);
-      expect(await inventory(test), JSON.stringify(change)).toMatchObject([{ contentHash: contentHash(row) }]);
+      expect(await inventory(directory.test), JSON.stringify(change)).toMatchObject([
+        { contentHash: contentHash(row) },
+      ]);
       expect(await project(row)).toEqual(['unchanged']);
       await project(full);
     }
@@ -166,8 +141,10 @@ describe('the inventory', () => {
       ...{ claimed_at: createdAt, set_password: false },
     };
     const sql = 'SELECT result FROM posthorn.project_mailboxes($1)';
-    expect(await test.server.query('posthorn', sql, [JSON.stringify([before])])).toEqual([{ result: 'written' }]);
-    expect(await inventory(test)).toMatchObject([{ contentHash: contentHash({ ...full, quotaBytes: 77 }) }]);
+    expect(await directory.test.server.query('posthorn', sql, [JSON.stringify([before])])).toEqual([
+      { result: 'written' },
+    ]);
+    expect(await inventory(directory.test)).toMatchObject([{ contentHash: contentHash({ ...full, quotaBytes: 77 }) }]);
     const fresh = {
       ...before,
       uuid: mailbox('x').uuid,
@@ -175,6 +152,8 @@ describe('the inventory', () => {
       object_uid: 'u',
       object_name: 'new',
     };
-    expect(await test.server.query('posthorn', sql, [JSON.stringify([fresh])])).toEqual([{ result: 'written' }]);
+    expect(await directory.test.server.query('posthorn', sql, [JSON.stringify([fresh])])).toEqual([
+      { result: 'written' },
+    ]);
   });
 });

@@ -1,48 +1,17 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { sieveHash } from './inventory.js';
 import type { MailboxRow } from './rows.js';
-import {
-  callOn,
-  caughtUp,
-  inSeconds,
-  mailbox,
-  projectInto,
-  setHeartbeatAge,
-  startDirectory,
-  type TestDirectory,
-} from './testing/directory.js';
+import { caughtUp, inSeconds, mailbox, setHeartbeatAge } from './testing/directory.js';
 import type { TestPostgres } from './testing/postgres.js';
+import { useDirectory } from './testing/use.js';
 
-let test: TestDirectory;
+const directory = useDirectory();
+const { project, call, answer } = directory;
 let replica: TestPostgres;
 
 beforeAll(async () => {
-  test = await startDirectory();
-  replica = await test.server.addReplica('replica_1');
+  replica = await directory.test.server.addReplica('replica_1');
 });
-
-afterAll(async () => {
-  await test?.stop();
-});
-
-beforeEach(async () => {
-  await test.server.query('posthorn', 'DELETE FROM posthorn.mailboxes');
-  await test.server.query('posthorn', 'DELETE FROM posthorn.revocations');
-  await setHeartbeatAge(test.server, 0);
-});
-
-function project(...rows: MailboxRow[]) {
-  return projectInto(test, ...rows);
-}
-
-function call(role: string, name: string, values: unknown[], server = test.server) {
-  return callOn(server, role, name, values);
-}
-
-async function answer(role: string, name: string, values: unknown[], server = test.server): Promise<unknown> {
-  const [row] = await call(role, name, values, server);
-  return Object.values(row ?? {})[0];
-}
 
 describe('Sieve', () => {
   const declared = async (since: string) => {
@@ -61,7 +30,7 @@ describe('Sieve', () => {
       { username: 'c@example.org' },
     ]);
     expect(all[0]).toMatchObject({ mailbox: a.uuid, home: expect.stringContaining(a.uuid) });
-    await test.server.query('posthorn', "UPDATE posthorn.sieve SET changed_at = now() - interval '1 minute'");
+    await directory.test.server.query('posthorn', "UPDATE posthorn.sieve SET changed_at = now() - interval '1 minute'");
     expect(await declared(inSeconds(0))).toEqual([]);
     expect(await project({ ...a, sieve: null })).toEqual(['written']);
     expect(await declared(inSeconds(0))).toMatchObject([{ username: 'a@example.org', script: null, hash: null }]);
@@ -72,22 +41,22 @@ describe('Sieve', () => {
   it('what the compiler said is heard of the declared script only', async () => {
     const a = mailbox('a', { sieve: 'fileinto;' });
     await project(a);
-    expect(await test.directory.sieveResults()).toEqual([]);
+    expect(await directory.test.directory.sieveResults()).toEqual([]);
     await result(a.uuid, 'fileinto;', 'line 1: fileinto what?');
     await result(a.uuid, 'another', null);
     const told = { uuid: a.uuid, hash: sieveHash('fileinto;'), error: 'line 1: fileinto what?', at: expect.any(Date) };
-    expect(await test.directory.sieveResults()).toEqual([told]);
-    expect(await test.directory.sieveResults([a.uuid])).toEqual([told]);
-    expect(await test.directory.sieveResults([mailbox('x').uuid])).toEqual([]);
+    expect(await directory.test.directory.sieveResults()).toEqual([told]);
+    expect(await directory.test.directory.sieveResults([a.uuid])).toEqual([told]);
+    expect(await directory.test.directory.sieveResults([mailbox('x').uuid])).toEqual([]);
     await project({ ...a, sieve: 'keep;' });
-    expect(await test.directory.sieveResults()).toEqual([]);
+    expect(await directory.test.directory.sieveResults()).toEqual([]);
     await result(a.uuid, 'keep;', null);
-    expect(await test.directory.sieveResults()).toMatchObject([{ error: null }]);
+    expect(await directory.test.directory.sieveResults()).toMatchObject([{ error: null }]);
   });
 });
 
 describe('shared mailboxes', () => {
-  const shared = async (name: string, server = test.server) => {
+  const shared = async (name: string, server = directory.test.server) => {
     const sql = 'SELECT shared FROM directory_v1.userdb WHERE username = $1';
     return (await server.query('posthorn_store', sql, [`${name}@example.org`]))[0]?.shared;
   };
@@ -98,7 +67,7 @@ describe('shared mailboxes', () => {
   });
 
   it('are seen by members of the same namespace and shard, while they are open', async () => {
-    await test.directory.projectShards([
+    await directory.test.directory.projectShards([
       { name: 'a', host: 'mail-store-a.mail.svc.cluster.local', lmtpPort: 10024, imapPort: 10143, sievePort: 14190 },
       { name: 'b', host: 'b', lmtpPort: 10024, imapPort: 10143, sievePort: 14190 },
     ]);
@@ -120,7 +89,7 @@ describe('shared mailboxes', () => {
     expect(await shared('bea')).toBeNull();
     await project({ ...office, state: 'LoginOff', stateUntil: inSeconds(-1) });
     expect(await shared('bea')).toHaveLength(1);
-    await test.directory.tombstoneMailboxes([{ uuid: rooms.uuid, objectUid: rooms.object.uid }]);
+    await directory.test.directory.tombstoneMailboxes([{ uuid: rooms.uuid, objectUid: rooms.object.uid }]);
     expect(await shared('ann')).toEqual([seen(office, 'office')]);
     // Made again while the old one is still there: names must differ.
     const again = {
@@ -130,7 +99,7 @@ describe('shared mailboxes', () => {
     await project(again);
     const names = ((await shared('ann')) as { name: string }[]).map(({ name }) => name);
     expect(names.sort()).toEqual([office, again].map(({ uuid }) => `office.${uuid.slice(0, 8)}`).sort());
-    await setHeartbeatAge(test.server, 61);
+    await setHeartbeatAge(directory.test.server, 61);
     expect(await shared('ann')).toBeNull();
   });
 
@@ -149,32 +118,32 @@ describe('shared mailboxes', () => {
 });
 
 it('a home is not told by a replica that is a minute old: the address may be another mailbox now', async () => {
-  const homes = (server = test.server) =>
+  const homes = (server = directory.test.server) =>
     server.query('posthorn_store', "SELECT uuid FROM directory_v1.userdb WHERE username = 'ann@example.org'");
   const old = mailbox('ann');
   const again = mailbox('ann');
   await project(old);
   for (const age of [0, 55]) {
-    await setHeartbeatAge(test.server, age);
-    await caughtUp(test);
+    await setHeartbeatAge(directory.test.server, age);
+    await caughtUp(directory.test);
     expect(await homes(replica)).toEqual([{ uuid: old.uuid }]);
   }
-  await setHeartbeatAge(test.server, 61);
-  await caughtUp(test);
+  await setHeartbeatAge(directory.test.server, 61);
+  await caughtUp(directory.test);
   await replica.query('postgres', 'SELECT pg_wal_replay_pause()');
   try {
-    await test.directory.tombstoneMailboxes([{ uuid: old.uuid, objectUid: old.object.uid }]);
+    await directory.test.directory.tombstoneMailboxes([{ uuid: old.uuid, objectUid: old.object.uid }]);
     await project(again);
     expect(await homes()).toEqual([{ uuid: again.uuid }]);
     expect(await homes(replica)).toEqual([]);
   } finally {
     await replica.query('postgres', 'SELECT pg_wal_replay_resume()');
   }
-  await setHeartbeatAge(test.server, 0);
-  await caughtUp(test);
+  await setHeartbeatAge(directory.test.server, 0);
+  await caughtUp(directory.test);
   expect(await homes(replica)).toEqual([{ uuid: again.uuid }]);
-  await test.server.query('posthorn', 'DELETE FROM posthorn.heartbeat');
-  await caughtUp(test);
+  await directory.test.server.query('posthorn', 'DELETE FROM posthorn.heartbeat');
+  await caughtUp(directory.test);
   expect(await homes(replica)).toEqual([]);
   expect(await homes()).toHaveLength(1);
 });
