@@ -1,12 +1,13 @@
 /** Messages over SMTP to the mx → all in mailboxes; reference: the same images with flat files in one pod. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mailboxType } from '../../operator/types.js';
+import { clientRecords } from '../e2e/lib/environment.js';
 import { apply, waitForCondition } from '../e2e/lib/kube.js';
 import { setRecords } from '../e2e/lib/outside.js';
 import { followDeliveries } from './deliveries.js';
 import { startReference } from './reference/pod.js';
 import { type BenchOptions, type BenchResult, mean } from './result.js';
-import { HELO, ownAddress, sendAll } from './smtp-sender.js';
+import { sendAll } from './smtp-sender.js';
 import { deleteAll, domain, ensureBenchSystem, inParallel, mailbox, namespace, podOf, sharedSecret } from './system.js';
 
 const PEOPLE = 100;
@@ -40,7 +41,7 @@ export async function mailThroughput({ n, log }: BenchOptions): Promise<BenchRes
       { name: 'ours', target: smtp, store: await podOf('store') },
       { name: 'reference', target: reference.smtp, store: reference.pod },
     ];
-    for (const { target } of ways) await becomeKnown(target);
+    for (const { target } of ways) await setRecords(await clientRecords(target));
     const runs: Record<string, Run[]> = { ours: [], reference: [] };
     for (const way of ways) await timeRun(way, people, Math.ceil(n / 5), `${way.name}, warming up`, log);
     for (let round = 1; round <= ROUNDS; round++) {
@@ -51,15 +52,6 @@ export async function mailThroughput({ n, log }: BenchOptions): Promise<BenchRes
     await reference.remove();
     await deleteAll(mailboxType, namespace);
   }
-}
-
-/** Gives us a name in the outside DNS, both ways: else we would look like a spammer and be greylisted. */
-async function becomeKnown(target: Way['target']): Promise<void> {
-  const own = await ownAddress(target);
-  await setRecords([
-    { name: HELO, type: 'A', value: own },
-    { name: `${own.split('.').reverse().join('.')}.in-addr.arpa`, type: 'PTR', value: `${HELO}.` },
-  ]);
 }
 
 function resultOf(n: number, ours: Run[], reference: Run[]): BenchResult {

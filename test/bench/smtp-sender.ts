@@ -1,6 +1,7 @@
 /** A plain SMTP client that costs little, so that what is measured is the server. */
 import { createHash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import { CLIENT } from '../e2e/lib/environment.js';
 
 export interface Load {
   target: { host: string; port: number };
@@ -12,8 +13,6 @@ export interface Load {
 }
 
 const FROM = 'sender@outside.example';
-/** A name of the outside world that its SPF record allows to send. */
-export const HELO = 'client.outside.example';
 const BYTES = 10_000;
 
 /**
@@ -34,15 +33,6 @@ export async function sendAll({ target, recipients, messages, connections, run }
     }
   };
   await Promise.all(Array.from({ length: connections }, connection));
-}
-
-/** The address that a server sees when we connect. */
-export async function ownAddress(target: Load['target']): Promise<string> {
-  const socket = connect(target);
-  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-  const address = (socket.localAddress ?? '').replace(/^::ffff:/, '');
-  socket.destroy();
-  return address;
 }
 
 async function sendOne(session: Session, to: string, id: string): Promise<void> {
@@ -126,6 +116,6 @@ async function open(target: Load['target']): Promise<Session> {
     },
     close: () => socket.destroy(),
   };
-  await session.say(`EHLO ${HELO}`, 250);
+  await session.say(`EHLO ${CLIENT}`, 250);
   return session;
 }

@@ -1,5 +1,5 @@
 /** One mail system for all suites: operator installed by helm, the outside world, a domain and people. */
-import { connect } from 'node:net';
+import { createSocket } from 'node:dgram';
 import { names } from '../../../cdk8s/names.js';
 import { builtin, type KubeObject } from '../../../operator/runtime/object.js';
 import { mailboxType, mailDomainType, mailSystemType } from '../../../operator/types.js';
@@ -177,7 +177,6 @@ export async function publish(environment: Environment, place: Place = suites): 
   const object = await kube().get<WithConditions>(mailDomainType, { namespace: place.namespace, name: place.domain });
   const records = (object.status?.records ?? []) as { name: string; type: string; value: string }[];
   const egress = await egressAddresses(place.namespace);
-  const own = await ownAddress(environment.smtp);
   await setRecords([
     { name: place.hostname, type: 'A', value: environment.smtp.host },
     ...egress.map((value) => ({ name: place.hostname, type: 'A', value })),
@@ -185,18 +184,33 @@ export async function publish(environment: Environment, place: Place = suites): 
     // Forwarded mail leaves under the host name (SRS).
     { name: place.hostname, type: 'TXT', value: '"v=spf1 a -all"' },
     { name: place.hostname, type: 'MX', value: `10 ${place.hostname}.` },
-    // The tests are a mail server of the outside world as well: one with a name.
-    { name: 'client.outside.example', type: 'A', value: own },
-    { name: `${own.split('.').reverse().join('.')}.in-addr.arpa`, type: 'PTR', value: 'client.outside.example.' },
+    ...(await clientRecords(environment.smtp)),
   ]);
 }
 
-/** The address that the mx sees when the tests connect. */
-async function ownAddress(target: Target): Promise<string> {
-  const socket = connect(target);
-  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-  const address = (socket.localAddress ?? '').replace(/^::ffff:/, '');
-  socket.destroy();
+/** The tests' own name as a mail server outside: SPF of outside.example allows it to send. */
+export const CLIENT = 'client.outside.example';
+
+/** That name in the DNS, both ways: without one we would look like a spammer and be greylisted. */
+export async function clientRecords(target: { host: string; port: number }) {
+  const own = await ownAddress(target);
+  return [
+    { name: CLIENT, type: 'A', value: own },
+    { name: `${own.split('.').reverse().join('.')}.in-addr.arpa`, type: 'PTR', value: `${CLIENT}.` },
+  ];
+}
+
+/**
+ * Our address as that host sees it. Nothing is sent: a connection would make the mx ask for our name, and remember for
+ * seconds that there is none, just before it is entered in the DNS.
+ */
+async function ownAddress({ host, port }: { host: string; port: number }): Promise<string> {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve, reject) =>
+    socket.once('connect', resolve).once('error', reject).connect(port, host),
+  );
+  const { address } = socket.address();
+  socket.close();
   return address;
 }
 
