@@ -12,7 +12,7 @@ import { API_VERSION, type KindName } from './group.js';
 import { kindDefinitions } from './kinds.js';
 import { type MailboxSpec, resolveMailbox } from './mailbox.js';
 import { type MailDomainSpec, resolveMailDomain } from './maildomain.js';
-import { type MailSystemSpec, resolveMailSystem } from './mailsystem.js';
+import { durabilityOf, type MailSystemSpec, resolveMailSystem } from './mailsystem.js';
 import { objectSchema } from './validate.js';
 
 const root = join(import.meta.dirname, '..');
@@ -108,8 +108,14 @@ describe('resolve', () => {
       store: { shards: [{ name: 'b' }] },
       filter: { tagAbove: 5 },
     });
-    expect(spec.store).toEqual({ shards: [{ name: 'b', replicas: 1 }], size: '20Gi' });
+    expect(spec.store).toEqual({ shards: [{ name: 'b', replicas: 1 }], withoutReplica: 'Degrade', size: '20Gi' });
     expect(spec.filter).toEqual({ rejectAbove: 15, tagAbove: 5, greylistAbove: 4 });
+  });
+
+  it('keeps deliveries on two copies where there are two, unless the spec says otherwise', () => {
+    const [one, two] = [{ replicas: 1 }, { replicas: 2 }];
+    expect([durabilityOf({}, one), durabilityOf({}, two)]).toEqual(['Primary', 'Replicated']);
+    expect(durabilityOf({ durability: 'Primary' }, two)).toBe('Primary');
   });
 
   it('takes the domain of a MailDomain from its name unless the spec has one', () => {

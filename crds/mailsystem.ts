@@ -45,11 +45,21 @@ const shard = z
       'must start with a letter and have at most 16 lower-case letters, digits and inner hyphens',
       16,
     ).describe('Name of the shard, part of the names of its pods and volumes.'),
-    replicas: count(1, 1)
+    replicas: count(1, 3)
       .default(1)
-      .describe('Copies of the shard. Only 1 so far: a second one needs replication between stores.'),
+      .describe(
+        'Copies of the shard, each on a node of its own; one for which there is no node waits, and a condition of this object says so. One of them, the primary, is used; when it is lost another takes over within seconds. With 1, the mail is away while its node is, and lost with its volume. Can be raised, not lowered.',
+      ),
   })
-  .describe('A shard: a part of the mailboxes, on a volume of its own.');
+  .meta({
+    description: 'A shard: a part of the mailboxes, on volumes of its own.',
+    ...rules({
+      rule: `${valueOr('self', 'replicas', '1')} >= ${valueOr('oldSelf', 'replicas', '1')}`,
+      message:
+        "can't be lowered (unset means 1): the copy that would be removed may be the primary, or hold the only copy of the latest changes",
+      fieldPath: '.replicas',
+    }),
+  });
 
 const store = z
   .object({
@@ -64,11 +74,33 @@ const store = z
         'x-kubernetes-list-type': 'map',
         'x-kubernetes-list-map-keys': ['name'],
       }),
-    size: volume('store', 'the mail of one shard'),
+    durability: z
+      .enum(['Primary', 'Replicated'])
+      .optional()
+      .describe(
+        'When a delivered message counts as kept. Replicated: when it is on the volumes of two copies of the shard, so that it outlives either; a delivery waits for both. Primary: when it is on the volume of the primary; the last seconds before that one is lost may be missing. It is about deliveries only: what a mail program stores or changes is on the primary first, and on the others some seconds later. Default: Replicated in shards with more than one copy.',
+      ),
+    withoutReplica: z
+      .enum(['Degrade', 'Defer'])
+      .default('Degrade')
+      .describe(
+        'With durability Replicated: what becomes of deliveries while no other copy of the shard can be reached, because the node of the second of two is down for example. Degrade: they go on, on the primary alone, and a condition of this object says so until another copy has caught up. Defer: they wait in the queues of the mx, where a message is on one volume too, and people see no new mail meanwhile; a condition says so. Choose Defer if the volumes of the queues are safer than those of the store.',
+      ),
+    size: volume('store', 'one copy of a shard'),
     storageClassName: storageClassName(),
   })
   .prefault({})
-  .describe('Where mail is stored (Dovecot).');
+  .meta({
+    description: 'Where mail is stored (Dovecot).',
+    ...rules({
+      rule:
+        `${valueOr('self', 'durability', '"Primary"')} == "Primary" || ` +
+        '(has(self.shards) && self.shards.all(s, has(s.replicas) && s.replicas > 1))',
+      message:
+        'must not be Replicated while a shard has one copy only, because there is no second volume to keep a message on: set replicas of every shard to 2 or 3, or leave durability out, which means Replicated where there are several copies',
+      fieldPath: '.durability',
+    }),
+  });
 
 const database = z
   .object({
@@ -437,6 +469,12 @@ export const mailSystemSpecSchema = z
         message: `a shard can't be removed, because it holds mailboxes (unset means one shard named ${FIRST_SHARD})`,
         fieldPath: '.store.shards',
       },
+      {
+        // Within the list each shard's own rule says so.
+        rule: `${present('self', 'store.shards')} || !(${present('oldSelf', 'store.shards')}) || oldSelf.store.shards.all(s, !has(s.replicas) || s.replicas == 1)`,
+        message: "can't be left out once a shard has more than one copy: they would become one, which loses mail",
+        fieldPath: '.store.shards',
+      },
       ...databaseRules,
     ),
   });
@@ -482,4 +520,12 @@ export function resolveMailSystem(spec: MailSystemSpec): MailSystemResolved {
     srs: { ...rest.srs, ...(rest.srs.domain === undefined ? {} : { domain: parseDomain(rest.srs.domain) }) },
     ...(postmaster === undefined ? {} : { postmaster: parseHostedAddress(postmaster) }),
   };
+}
+
+/** What `spec.store.durability` means for a shard: unset, it is Replicated where there is more than one copy. */
+export function durabilityOf(
+  store: Pick<MailSystemResolved['store'], 'durability'>,
+  shard: { readonly replicas: number },
+): 'Primary' | 'Replicated' {
+  return store.durability ?? (shard.replicas > 1 ? 'Replicated' : 'Primary');
 }

@@ -109,17 +109,21 @@ export interface MailSystemQueue {
 export interface MailSystemStore {
   /** Parts that the mailboxes are spread over. A new mailbox goes to one of them and stays there. Shards can be added, not removed. Default: one shard named 'a'. */
   shards?: MailSystemStoreShard[];
-  /** Size of each volume for the mail of one shard. May grow if the StorageClass allows it, but never shrink. Default: 20Gi. */
+  /** When a delivered message counts as kept. Replicated: when it is on the volumes of two copies of the shard, so that it outlives either; a delivery waits for both. Primary: when it is on the volume of the primary; the last seconds before that one is lost may be missing. It is about deliveries only: what a mail program stores or changes is on the primary first, and on the others some seconds later. Default: Replicated in shards with more than one copy. */
+  durability?: 'Primary' | 'Replicated';
+  /** With durability Replicated: what becomes of deliveries while no other copy of the shard can be reached, because the node of the second of two is down for example. Degrade: they go on, on the primary alone, and a condition of this object says so until another copy has caught up. Defer: they wait in the queues of the mx, where a message is on one volume too, and people see no new mail meanwhile; a condition says so. Choose Defer if the volumes of the queues are safer than those of the store. Default: Degrade. */
+  withoutReplica?: 'Degrade' | 'Defer';
+  /** Size of each volume for one copy of a shard. May grow if the StorageClass allows it, but never shrink. Default: 20Gi. */
   size?: string;
   /** StorageClass of the volumes. Default: the cluster's default class. Can't be changed. */
   storageClassName?: string;
 }
 
-/** A shard: a part of the mailboxes, on a volume of its own. */
+/** A shard: a part of the mailboxes, on volumes of its own. */
 export interface MailSystemStoreShard {
   /** Name of the shard, part of the names of its pods and volumes. */
   name: string;
-  /** Copies of the shard. Only 1 so far: a second one needs replication between stores. Default: 1. */
+  /** Copies of the shard, each on a node of its own; one for which there is no node waits, and a condition of this object says so. One of them, the primary, is used; when it is lost another takes over within seconds. With 1, the mail is away while its node is, and lost with its volume. Can be raised, not lowered. Default: 1. */
   replicas?: number;
 }
 

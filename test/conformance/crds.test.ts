@@ -356,6 +356,14 @@ describe('MailSystem', () => {
         },
       },
     ],
+    [
+      'shards of three copies and a word about them',
+      {
+        hostname,
+        store: { durability: 'Replicated', withoutReplica: 'Defer', shards: [{ name: 'a', replicas: 3 }] },
+      },
+    ],
+    ['deliveries that wait for the primary only', { hostname, store: { durability: 'Primary' } }],
     ['scores with fractions', { hostname, filter: { rejectAbove: 12.5, tagAbove: 6, greylistAbove: 0 } }],
   ])('is accepted with %s', async (_, spec) => {
     expect(await refusal('MailSystem', spec)).toBeUndefined();
@@ -390,9 +398,19 @@ describe('MailSystem', () => {
       'spec.store.shards: Invalid value: 0: spec.store.shards in body should have at least 1 items',
     ],
     [
-      'with two replicas of a shard',
-      { hostname, store: { shards: [{ name: 'a', replicas: 2 }] } },
-      'should be less than or equal to 1',
+      'with four copies of a shard',
+      { hostname, store: { shards: [{ name: 'a', replicas: 4 }] } },
+      'should be less than or equal to 3',
+    ],
+    [
+      'with mail kept on two copies of a shard that has one',
+      { hostname, store: { durability: 'Replicated', shards: [{ name: 'a', replicas: 2 }, { name: 'b' }] } },
+      'spec.store.durability: Invalid value: must not be Replicated while a shard has one copy only',
+    ],
+    [
+      'with mail kept on two copies, and nothing said about shards',
+      { hostname, store: { durability: 'Replicated' } },
+      'spec.store.durability: Invalid value: must not be Replicated while a shard has one copy only',
     ],
     [
       'with scores in the wrong order',
@@ -424,6 +442,7 @@ describe('MailSystem', () => {
   });
 
   const shards = (...names: string[]) => ({ hostname, store: { shards: names.map((name) => ({ name })) } });
+  const copies = (replicas: number) => ({ hostname, store: { shards: [{ name: 'b', replicas }] } });
   const removed =
     "spec.store.shards: Invalid value: a shard can't be removed, because it holds mailboxes (unset means one shard named a)";
   const shrunk = 'volumes can grow but not shrink: give at least the present size';
@@ -459,6 +478,20 @@ describe('MailSystem', () => {
     ['the default shard to another', { hostname }, shards('b'), removed],
     ['two shards to one', shards('b', 'c'), shards('c'), removed],
     ['a shard to the default', shards('b'), { hostname }, removed],
+    ['one copy to two', shards('b'), copies(2), undefined],
+    ['three copies to two', copies(3), copies(2), "spec.store.shards[0].replicas: Invalid value: can't be lowered"],
+    [
+      'three copies to the default',
+      copies(3),
+      shards('b'),
+      "spec.store.shards[0].replicas: Invalid value: can't be lowered",
+    ],
+    [
+      'two copies of the default shard to nothing said',
+      { hostname, store: { shards: [{ name: 'a', replicas: 2 }] } },
+      { hostname },
+      "spec.store.shards: Invalid value: can't be left out once a shard has more than one copy",
+    ],
     ['one database member to three', { hostname, database: { members: 1 } }, { hostname }, undefined],
     [
       'three database members to one',
