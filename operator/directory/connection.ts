@@ -105,3 +105,9 @@ async function transaction<T>(
 }
 
 const ignore = (): void => undefined;
+
+/** The column `name` of what a statement gives. */
+export async function names(client: pg.ClientBase, sql: string, values: unknown[]): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(sql, values);
+  return rows.map((row) => row.name);
+}

@@ -3,11 +3,11 @@ import { listForwards, projectForwards, tombstoneForwards } from './forwards.js'
 import { adoptable, listDomains, listMailboxes } from './inventory.js';
 import { clearIncidents, fullMailboxes, incidents, maintain, sieveResults } from './journal.js';
 import { migrate } from './migrate.js';
+import { cancelMoves, forgetMoves, listMoves, startMoves } from './moves.js';
 import {
   projectDomains,
   projectMailboxes,
   projectSettings,
-  projectShards,
   removeDomains,
   setPasswords,
   tombstoneMailboxes,
@@ -23,13 +23,18 @@ import type {
   MailboxInventory,
   MailboxOutcome,
   MailboxRow,
+  MoveRefusal,
+  MoveRequest,
+  MoveState,
   PasswordRow,
   RetainedMailbox,
   SettingsRow,
   ShardRow,
+  ShardState,
   SieveResult,
   Written,
 } from './rows.js';
+import { acceptVolume, projectShards, shardStates, wantPrimary } from './shards.js';
 
 /**
  * The operator's side of one MailSystem's directory. Everything is idempotent, writes only what differs, and fails
@@ -58,8 +63,33 @@ export interface Directory {
   projectDomains(rows: readonly DomainRow[]): Promise<Written<string[]>>;
   /** Removes domains that belong to that object. Those that addresses lie in are kept, and returned. */
   removeDomains(gone: readonly { domain: string; objectUid: string }[]): Promise<Written<{ inUse: string[] }>>;
-  /** Every shard there should be. Others are removed, except those that mailboxes (deleted ones too) lie on: `inUse`. */
-  projectShards(rows: readonly ShardRow[]): Promise<Written<{ inUse: string[] }>>;
+  /**
+   * Every shard there should be. Others are removed, except those that mailboxes (deleted ones too) lie on: `inUse`.
+   * Members that are no longer declared go, except a primary, which has to hand over first: `membersInUse`.
+   */
+  projectShards(
+    rows: readonly ShardRow[],
+  ): Promise<Written<{ inUse: string[]; membersInUse: { shard: string; member: number }[] }>>;
+  /** By name. */
+  shardStates(): Promise<ShardState[]>;
+  /**
+   * Asks the primary to hand over to that member; null: no longer. false: it can't (not seeded, nobody has the lease),
+   * or is the primary. The wish ends when anybody becomes primary: ask again until `ShardState.primary` is the one.
+   */
+  wantPrimary(shard: string, member: number | null): Promise<Written<boolean>>;
+  /**
+   * A member may be promoted with this volume as it is, though nothing has filled it: only if the shard's mail is lost or
+   * came back from a backup. false: the member has another volume, or it was accepted before.
+   */
+  acceptVolume(which: { shard: string; member: number; volume: string }): Promise<Written<boolean>>;
+  /** Begins moves; one that has begun goes on. `refused` says why one can't. The primary of the shard does the rest. */
+  startMoves(requests: readonly MoveRequest[]): Promise<Written<{ uuid: string; refused: MoveRefusal | null }[]>>;
+  /** Those that have not changed the shard yet. Returns the uuids of those that were. */
+  cancelMoves(moves: readonly { uuid: string; why: string }[]): Promise<Written<string[]>>;
+  /** All, or those of these MailboxMoves, the oldest first. */
+  listMoves(objectUids?: readonly string[]): Promise<MoveState[]>;
+  /** Removes what is known of moves that are over; returns the uuids that there were. */
+  forgetMoves(uuids: readonly string[]): Promise<Written<string[]>>;
   /** Returns whether anything changed. */
   projectSettings(row: SettingsRow): Promise<Written<boolean>>;
   /** Live mailboxes in pages of at most `pageSize` (default 1000), in the order of uuid. */
@@ -101,6 +131,13 @@ function directoryOn(database: Database): Directory {
     projectDomains: (rows) => projectDomains(database, rows),
     removeDomains: (gone) => removeDomains(database, gone),
     projectShards: (rows) => projectShards(database, rows),
+    shardStates: () => shardStates(database),
+    wantPrimary: (shard, member) => wantPrimary(database, shard, member),
+    acceptVolume: (which) => acceptVolume(database, which),
+    startMoves: (requests) => startMoves(database, requests),
+    cancelMoves: (moves) => cancelMoves(database, moves),
+    listMoves: (objectUids) => listMoves(database, objectUids),
+    forgetMoves: (uuids) => forgetMoves(database, uuids),
     projectSettings: (row) => projectSettings(database, row),
     listMailboxes: (pageSize) => listMailboxes(database, pageSize),
     listDomains: () => listDomains(database),

@@ -1,7 +1,7 @@
 import { addressConflict, type ConflictRecord, projectApart } from './batch.js';
-import type { Database } from './connection.js';
+import { type Database, names } from './connection.js';
 import { forwardHash, listInPages } from './inventory.js';
-import { names } from './projection.js';
+
 import type { CourierTarget, ForwardInventory, ForwardOutcome, ForwardRow, RequireRow, Written } from './rows.js';
 
 /** See `Directory.projectForwards`; what it does is in migrations/0011_forward_projection.sql. */

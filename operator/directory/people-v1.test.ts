@@ -118,6 +118,7 @@ describe('credentials and limits', () => {
           { id: 'app/phone', hash: '{X}phone', protocols: ['imap', 'submission'] },
         ],
         ldap: 'uid-a',
+        epoch: '0',
       },
     ]);
     for (const name of ['x@example.org', 'a+b@example.org', 'nobody@example.org', '']) {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startDirectory, type TestDirectory } from './testing/directory.js';
+import { shard, startDirectory, type TestDirectory } from './testing/directory.js';
 
 /** docs/reference/directory.md has the same table for people. */
 const MAY: Record<string, readonly string[]> = {
@@ -18,8 +18,21 @@ const MAY: Record<string, readonly string[]> = {
   posthorn_egress: ['hosted_domain'],
   posthorn_forward: ['hosted_domain', 'forward_targets', 'delivered_to', 'srs_sender'],
   posthorn_courier: ['courier_target'],
-  posthorn_proxy: ['login', 'credentials', 'revoked'],
-  posthorn_store: ['userdb', 'declared_sieve', 'sieve_result', 'quota_state', 'purgeable', 'purged', 'revoked'],
+  posthorn_proxy: ['login', 'credentials', 'revoked', 'shard_epochs'],
+  posthorn_store: [
+    ...['userdb', 'declared_sieve', 'sieve_result', 'quota_state', 'purgeable', 'purged', 'revoked'],
+    ...['lease', 'renew_lease', 'take_lease', 'release_lease', 'register_member', 'report_member', 'member_seeded'],
+    ...[
+      'report_replication',
+      'mailbox_of',
+      'address_of',
+      'moves',
+      'move_step',
+      'move_target',
+      'purge_list',
+      'purge_done',
+    ],
+  ],
   posthorn_heartbeat: ['heartbeat'],
 };
 
@@ -50,12 +63,29 @@ const STATEMENTS: Record<string, string> = {
   purgeable: "SELECT * FROM directory_v1.purgeable('a')",
   purged: `SELECT directory_v1.purged('${NOBODY}')`,
   heartbeat: 'SELECT directory_v1.heartbeat()',
+  shard_epochs: 'SELECT * FROM directory_v1.shard_epochs()',
+  lease: "SELECT directory_v1.lease('a')",
+  renew_lease: `SELECT directory_v1.renew_lease('a', 0, '${NOBODY}', 1)`,
+  take_lease: `SELECT directory_v1.take_lease('a', 0, '${NOBODY}', '${NOBODY}', 1, 1)`,
+  release_lease: `SELECT directory_v1.release_lease('a', 0, '${NOBODY}', 1, NULL)`,
+  register_member: `SELECT directory_v1.register_member('a', 0, '${NOBODY}', 0)`,
+  report_member: `SELECT directory_v1.report_member('a', 0, '${NOBODY}', '{}')`,
+  member_seeded: `SELECT directory_v1.member_seeded('a', '${NOBODY}', 1, 0, '${NOBODY}', true)`,
+  report_replication: `SELECT directory_v1.report_replication('a', '${NOBODY}', 1, '{}')`,
+  mailbox_of: "SELECT directory_v1.mailbox_of('a@example.org')",
+  address_of: `SELECT directory_v1.address_of('${NOBODY}')`,
+  moves: "SELECT * FROM directory_v1.moves('a')",
+  move_step: `SELECT directory_v1.move_step('${NOBODY}', 'a', '${NOBODY}', 1, 'syncing', 'switching', NULL)`,
+  move_target: "SELECT directory_v1.move_target('a@example.org', 'a')",
+  purge_list: "SELECT * FROM directory_v1.purge_list('a', '-infinity')",
+  purge_done: `SELECT directory_v1.purge_done('a', 0, '${NOBODY}')`,
 };
 
 let test: TestDirectory;
 
 beforeAll(async () => {
   test = await startDirectory();
+  await test.directory.projectShards([shard('a', 1)]);
   await test.server.query('postgres', 'CREATE ROLE stranger LOGIN');
 });
 
@@ -91,7 +121,10 @@ describe.each(Object.entries(MAY))('%s', (role, allowed) => {
     for (const { name } of tables) {
       expect(await failure(role, `SELECT * FROM ${name}`), name).toBe(DENIED);
     }
-    const calls = ["place('a@example.org')", 'fresh()', "holder('a@example.org')", "project_mailboxes('[]')"];
+    const calls = [
+      ...["place('a@example.org')", 'fresh()', "holder('a@example.org')", "project_mailboxes('[]')"],
+      ...["want_primary('a', 0)", `accept_volume('a', 0, '${NOBODY}')`, `start_move('${NOBODY}', 'a', 'x')`],
+    ];
     for (const call of calls) {
       expect(await failure(role, `SELECT posthorn.${call}`), call).toBe(DENIED);
     }

@@ -1,6 +1,5 @@
-import type pg from 'pg';
 import { addressConflict, type ConflictRecord, projectApart } from './batch.js';
-import type { Database } from './connection.js';
+import { type Database, names } from './connection.js';
 import type {
   DomainRow,
   MailboxOutcome,
@@ -8,7 +7,6 @@ import type {
   PasswordRow,
   RefusalReason,
   SettingsRow,
-  ShardRow,
   Written,
 } from './rows.js';
 
@@ -193,41 +191,6 @@ export async function removeDomains(
   });
 }
 
-/** See `Directory.projectShards`. */
-export async function projectShards(
-  database: Database,
-  rows: readonly ShardRow[],
-): Promise<Written<{ inUse: string[] }>> {
-  const records = JSON.stringify(rows);
-  return database.write('project the shards', async (client) => {
-    await client.query(
-      `INSERT INTO posthorn.shards (name, host, lmtp_port, imap_port, sieve_port)
-       SELECT r.name, r.host, r."lmtpPort", r."imapPort", r."sievePort" FROM ${SHARD_RECORDS}
-       LEFT JOIN posthorn.shards o ON o.name = r.name
-       WHERE o.name IS NULL OR (o.host, o.lmtp_port, o.imap_port, o.sieve_port)
-             IS DISTINCT FROM (r.host, r."lmtpPort", r."imapPort", r."sievePort")
-       ON CONFLICT (name) DO UPDATE SET host = excluded.host, lmtp_port = excluded.lmtp_port,
-         imap_port = excluded.imap_port, sieve_port = excluded.sieve_port`,
-      [records],
-    );
-    await client.query(
-      `DELETE FROM posthorn.shards s WHERE NOT EXISTS (SELECT FROM ${SHARD_RECORDS} WHERE r.name = s.name)
-         AND NOT EXISTS (SELECT FROM posthorn.mailboxes m WHERE m.shard = s.name)`,
-      [records],
-    );
-    const inUse = await names(
-      client,
-      `SELECT s.name FROM posthorn.shards s
-       WHERE NOT EXISTS (SELECT FROM ${SHARD_RECORDS} WHERE r.name = s.name) ORDER BY 1`,
-      [records],
-    );
-    return { inUse };
-  });
-}
-
-const SHARD_RECORDS =
-  'jsonb_to_recordset($1) AS r (name text, host text, "lmtpPort" int, "imapPort" int, "sievePort" int)';
-
 /** See `Directory.projectSettings`. */
 export async function projectSettings(database: Database, row: SettingsRow): Promise<Written<boolean>> {
   const { postmaster, forwardHost, srsDomain, userHour, userDay, domainHour } = row;
@@ -242,9 +205,4 @@ export async function projectSettings(database: Database, row: SettingsRow): Pro
     );
     return rowCount === 1;
   });
-}
-
-export async function names(client: pg.ClientBase, sql: string, values: unknown[]): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(sql, values);
-  return rows.map((row) => row.name);
 }

@@ -209,13 +209,110 @@ export interface DomainRow {
   readonly sendingHour?: number | null | undefined;
 }
 
+/** A shard as declared. What is optional may be left out. */
 export interface ShardRow {
   readonly name: string;
-  /** FQDN of the shard's Service. */
+  /** FQDN of the shard's Service: where mail and people go while it has one member. */
   readonly host: string;
   readonly lmtpPort: number;
   readonly imapPort: number;
   readonly sievePort: number;
+  /** 1 to 9. Default: the number of `members`, or 1. */
+  readonly replicas?: number | undefined;
+  /** Does an acknowledged message have to be on two volumes? Default Replicated with more than one replica. */
+  readonly durability?: 'Primary' | 'Replicated' | undefined;
+  /** What becomes of mail when that can't be had. Default Defer. */
+  readonly withoutReplica?: 'Defer' | 'Degrade' | undefined;
+  /** All of them; others are removed. undefined: they are not touched. */
+  readonly members?: readonly ShardMemberRow[] | undefined;
+}
+
+export interface ShardMemberRow {
+  /** Ordinal of its pod, 0 to 8. */
+  readonly member: number;
+  /** FQDN of its pod. */
+  readonly host: string;
+  /** Of its agent. Default 10028. */
+  readonly port?: number | undefined;
+}
+
+/** How a shard is, as its members have said. */
+export interface ShardState {
+  readonly name: string;
+  readonly replicas: number;
+  readonly durability: 'Primary' | 'Replicated';
+  readonly withoutReplica: 'Defer' | 'Degrade';
+  /** Deleted ones that are still on it count, too. */
+  readonly mailboxes: number;
+  /** Who has the lease; null: nobody. It may be dead: then `renewals` stays what it is. */
+  readonly primary: number | null;
+  /** For whom it was given back. */
+  readonly reservedFor: number | null;
+  /** Whom the primary is asked to hand over to. */
+  readonly wanted: number | null;
+  readonly holder: string | null;
+  /** 0: there was never a primary. */
+  readonly epoch: number;
+  readonly renewals: number;
+  readonly takenAt: Date | null;
+  readonly members: readonly MemberState[];
+}
+
+export interface MemberState {
+  readonly member: number;
+  readonly host: string;
+  readonly port: number;
+  /** null: it has never registered. */
+  readonly volume: string | null;
+  /** It may be promoted. */
+  readonly seeded: boolean;
+  readonly registeredAt: Date | null;
+  readonly inSync: boolean;
+  readonly lagChanges: number | null;
+  readonly lagSeconds: number | null;
+  readonly lastCompare: Date | null;
+  /** Mailboxes that the last comparison found to differ. */
+  readonly divergent: number | null;
+  /** What it says of itself. */
+  readonly facts: {
+    readonly usedBytes?: number;
+    readonly totalBytes?: number;
+    readonly journalEntries?: number;
+    readonly state?: string;
+  } | null;
+  readonly reportedAt: Date | null;
+}
+
+/** A mailbox that shall live on another shard. */
+export interface MoveRequest {
+  readonly uuid: string;
+  readonly toShard: string;
+  /** The MailboxMove. */
+  readonly objectUid: string;
+}
+
+/**
+ * Why a move can't begin (yet):
+ * - Moving: another one of this mailbox is under way
+ * - CopyLeft: what an earlier stay on that shard has left is not removed yet; try again later
+ */
+export type MoveRefusal = 'Moving' | 'UnknownMailbox' | 'UnknownShard' | 'AlreadyThere' | 'CopyLeft';
+
+/** A move. */
+export interface MoveState {
+  readonly uuid: string;
+  /** Main address; null: it has none now. */
+  readonly address: string | null;
+  readonly fromShard: string;
+  readonly toShard: string;
+  readonly objectUid: string;
+  /** docs/reference/directory.md#moves */
+  readonly phase: 'syncing' | 'switching' | 'settling' | 'done' | 'failed';
+  /** What the shard that it leaves says. */
+  readonly report: Readonly<Record<string, unknown>> & { readonly message?: string };
+  readonly startedAt: Date;
+  readonly phaseAt: Date;
+  readonly switchedAt: Date | null;
 }
 
 export interface SettingsRow {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Directory, openDirectory } from '../directory.js';
-import type { ForwardRow, MailboxInventory, MailboxRow } from '../rows.js';
+import type { ForwardRow, MailboxInventory, MailboxRow, ShardRow } from '../rows.js';
 import { type PostgresOptions, startPostgres, type TestPostgres } from './postgres.js';
 
 export interface TestDirectory {
@@ -32,9 +32,17 @@ export async function startDirectory(options: PostgresOptions = {}): Promise<Tes
   };
 }
 
-export function shard(name: string) {
+/** A shard. `members`: with so many, which the directory knows. */
+export function shard(name: string, members?: number): ShardRow {
   const host = `mail-store-${name}.mail.svc.cluster.local`;
-  return { name, host, lmtpPort: 10024, imapPort: 10143, sievePort: 14190 };
+  const ports = { lmtpPort: 10024, imapPort: 10143, sievePort: 14190 };
+  if (members === undefined) return { name, host, ...ports };
+  const ordinals = Array.from({ length: members }, (_, member) => member);
+  return { name, host, ...ports, members: ordinals.map((member) => ({ member, host: memberHost(name, member) })) };
+}
+
+export function memberHost(shardName: string, member: number): string {
+  return `mail-store-${shardName}-${member}.mail-store-${shardName}.mail.svc.cluster.local`;
 }
 
 /** A mailbox `name@example.org`. `age`: an elder object has a greater one. */
