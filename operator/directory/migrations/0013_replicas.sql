@@ -53,7 +53,7 @@ CREATE TABLE posthorn.leases (
     primary_member integer,                            -- who took it last
     holder         uuid,                               -- the process that has it; NULL: it was given back
     epoch          bigint NOT NULL DEFAULT 0,          -- one more with each that takes it
-    renewals       bigint NOT NULL DEFAULT 0,          -- in this epoch
+    renewals       bigint NOT NULL DEFAULT 0,          -- grows with each write, so that (epoch, renewals) never comes again
     reserved_for   integer,                            -- given back for this member
     wanted         integer,                            -- whom the operator asks the primary to hand over to
     taken_at       timestamptz,

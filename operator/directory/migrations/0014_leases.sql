@@ -17,6 +17,13 @@ BEGIN
 END
 $$;
 
+-- By how much renewals grows with each write of a lease. Not by one: after a failover that has forgotten a renewal which
+-- somebody had seen already, another one would look the same, and the lease as if it had not been renewed.
+CREATE FUNCTION posthorn.step() RETURNS bigint
+    LANGUAGE sql VOLATILE AS $$
+    SELECT 1 + floor(random() * 1000000)::bigint
+$$;
+
 -- The lease as its readers get it.
 CREATE FUNCTION posthorn.lease_of(l posthorn.leases) RETURNS jsonb
     LANGUAGE sql STABLE AS $$
@@ -61,7 +68,7 @@ DECLARE
     l posthorn.leases;
 BEGIN
     PERFORM posthorn.lock_lease(shard);
-    UPDATE posthorn.leases SET renewals = leases.renewals + 1
+    UPDATE posthorn.leases SET renewals = leases.renewals + posthorn.step()
     WHERE leases.shard = renew_lease.shard AND leases.primary_member = renew_lease.member
       AND leases.holder = renew_lease.holder AND leases.epoch = renew_lease.epoch
     RETURNING * INTO l;
@@ -83,7 +90,7 @@ BEGIN
     END IF;
     PERFORM posthorn.lock_lease(shard);
     UPDATE posthorn.leases l
-    SET primary_member = take_lease.member, holder = take_lease.holder, epoch = l.epoch + 1, renewals = 0,
+    SET primary_member = take_lease.member, holder = take_lease.holder, epoch = l.epoch + 1, renewals = posthorn.step(),
         reserved_for = NULL, wanted = NULL, taken_at = clock_timestamp()
     FROM posthorn.member_states v
     WHERE l.shard = take_lease.shard AND l.epoch = take_lease.epoch AND l.renewals = take_lease.renewals
@@ -105,7 +112,7 @@ CREATE FUNCTION directory_v1.release_lease(shard text, member integer, holder uu
 BEGIN
     PERFORM posthorn.lock_lease(shard);
     UPDATE posthorn.leases l
-    SET holder = NULL, reserved_for = release_lease.reserved_for, renewals = l.renewals + 1
+    SET holder = NULL, reserved_for = release_lease.reserved_for, renewals = l.renewals + posthorn.step()
     WHERE l.shard = release_lease.shard AND l.primary_member = release_lease.member
       AND l.holder = release_lease.holder AND l.epoch = release_lease.epoch;
     RETURN FOUND;
@@ -129,7 +136,8 @@ BEGIN
             highest_epoch USING ERRCODE = 'numeric_value_out_of_range';
     END IF;
     PERFORM posthorn.lock_lease(shard);
-    UPDATE posthorn.leases SET epoch = highest_epoch, holder = NULL, reserved_for = NULL, renewals = leases.renewals + 1
+    UPDATE posthorn.leases SET epoch = highest_epoch, holder = NULL, reserved_for = NULL,
+        renewals = leases.renewals + posthorn.step()
     WHERE leases.shard = register_member.shard AND leases.epoch < highest_epoch;
     SELECT * INTO l FROM posthorn.leases WHERE leases.shard = register_member.shard;
     UPDATE posthorn.member_states v
