@@ -138,9 +138,11 @@ export const checks: Record<string, Check> = {
     assert.match(await stage.sasl('alice@example.org', 'secret'), /^OK\t1\tuser=alice@example.org/m);
     assert.equal(JSON.parse(stage.asked('auth')[0]?.body ?? '').protocol, 'submission');
     assert.match(await stage.sasl('alice@example.org', 'wrong'), /^FAIL\t1\t(?!.*temp)/m);
+    // Postfix would answer 535 to a FAIL with code=temp_fail: bin/sasl-bridge hangs up.
     stage.mode('auth', 'error');
-    assert.match(await stage.sasl('alice@example.org', 'secret'), /^FAIL\t1\t.*code=temp_fail/m);
+    assert.match(await stage.sasl('alice@example.org', 'secret'), /\nDONE\n$/);
     stage.mode('auth', 'ok');
+    assert.match(await stage.sasl('alice@example.org', 'secret'), /^OK\t1\tuser=alice@example.org/m);
   },
 
   'sessions: who is revoked is cut off within 3 s, others are not': async ({ stage }) => {

@@ -73,7 +73,7 @@ export interface Stage {
   answer(login: string, answer: object): void;
   /** Makes a script somebody's own active one. */
   script(who: keyof typeof MAILBOXES, text: string): Promise<void>;
-  /** Asks role auth as Postfix does, with AUTH PLAIN; its lines. */
+  /** Asks role auth as Postfix does, with AUTH PLAIN; its lines, up to the answer or to the end of the connection. */
   sasl(user: string, password: string): Promise<string>;
   healthy(role: Role): Promise<boolean>;
   cutDirectory(cut: boolean): void;
@@ -168,6 +168,7 @@ function sasl(path: string, user: string, password: string): Promise<string> {
     let text = '';
     socket.setTimeout(15_000, () => socket.destroy(new Error('no answer')));
     socket.on('error', reject);
+    socket.on('end', () => resolve(text));
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString();
       if (/^(OK|FAIL)\t1\t.*\n/m.test(text)) {

@@ -19,7 +19,7 @@ import {
   withSubject,
 } from './play.js';
 import { relayChecks } from './relay.js';
-import { message, open, transaction } from './smtp.js';
+import { type Client, message, open, transaction } from './smtp.js';
 import { HOSTNAME, IP, type Stage } from './stage.js';
 import { store as startStore } from './world.js';
 
@@ -194,11 +194,18 @@ listenerChecks['egress: each of its ports takes mail from the roles that are mea
 
 // --- submission ----------------------------------------------------------------
 
-/**
- * The gatekeeper asks every second what has been revoked. The log-in service of these checks tells it of no log-in, so a
- * session is as old as its greeting.
- */
+/** The gatekeeper asks every second what has been revoked. */
 const heard = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2_500));
+
+/** A session at submission before its log-in. */
+async function greeted(): Promise<Client> {
+  const client = await open(IP.submission, 465, { tls: true });
+  await client.send('EHLO laptop');
+  return client;
+}
+
+const logIn = (client: Client, password: string): Promise<string> =>
+  client.send(`AUTH PLAIN ${Buffer.from(`\0alice@example.org\0${password}`).toString('base64')}`);
 
 const submissionChecks: Record<string, Check> = {
   'submission: no log-in in the clear, none with a wrong password, no mail without': async () => {
@@ -279,17 +286,44 @@ const submissionChecks: Record<string, Check> = {
     assert.match(await later.send('MAIL FROM:<bob@example.org>'), /^250 /);
     for (const client of [busy, idle, later]) client.close();
   },
-  'submission: without its gatekeeper nothing is taken': async ({ stage }) => {
-    const client = await submission();
+  'submission: without its gatekeeper nothing is taken, and no password called wrong': async ({ stage }) => {
+    const [loggedIn, first, second] = [await submission(), await greeted(), await greeted()];
     const gatekeeper = stage.container('submission', 'gatekeeper');
     await stage.podman('stop', '-t', '2', gatekeeper);
     try {
-      assert.match(await client.send('MAIL FROM:<alice@example.org>'), /^4/);
-      client.close();
+      assert.match(await loggedIn.send('MAIL FROM:<alice@example.org>'), /^4/);
+      loggedIn.close();
+      // At once, in one session again and again, and by either mechanism. No harm to another session.
+      for (const password of ['secret', 'secret', 'wrong']) {
+        const asked = Date.now();
+        assert.match(await logIn(first, password), /^454 4\.7\.0 /, password);
+        assert.ok(Date.now() - asked < 3_000, 'waits for something');
+      }
+      assert.match(await second.send('AUTH LOGIN'), /^334 /);
+      assert.match(await second.send(Buffer.from('alice@example.org').toString('base64')), /^334 /);
+      assert.match(await second.send(Buffer.from('secret').toString('base64')), /^454 4\.7\.0 /);
     } finally {
       await stage.podman('start', gatekeeper);
       await until('gatekeeper', () => stage.healthy('submission', 'gatekeeper', 'gatekeeper'), 60);
     }
+    // The same sessions go on.
+    assert.match(await logIn(second, 'wrong'), /^535 5\.7\.8 /);
+    for (const client of [first, second]) {
+      assert.match(await logIn(client, 'secret'), /^235 /);
+      client.close();
+    }
+  },
+  'submission: log-ins go on when the auth service was away, and forty at once are told apart': async ({ stage }) => {
+    const before = await greeted();
+    await stage.podman('restart', '-t', '2', stage.container('submission', 'auth'));
+    await until('auth', () => stage.healthy('submission', 'auth', 'auth'), 60);
+    assert.match(await logIn(before, 'secret'), /^235 /);
+    before.close();
+    const passwords = Array.from({ length: 40 }, (_, n) => (n % 4 === 0 ? `wrong ${n}` : 'secret'));
+    const clients = await Promise.all(passwords.map(() => greeted()));
+    const replies = await Promise.all(clients.map((client, n) => logIn(client, passwords[n] ?? '')));
+    for (const [n, reply] of replies.entries()) assert.match(reply, n % 4 === 0 ? /^535 / : /^235 /, `${n}: ${reply}`);
+    for (const client of clients) client.close();
   },
   'submission: mail to us goes to the store by way of the mx, and hides the client': async ({ store }) => {
     const headers = {
@@ -479,17 +513,20 @@ const faultChecks: Record<string, Check> = {
     await until('new certificate on port 25', async () => (await serial()) !== before, 20);
   },
   'faults: the directory away means 4xx, everywhere; and it recovers': async ({ stage }) => {
+    const [loggedIn, other] = [await submission(), await greeted()];
     stage.cutDirectory(true);
     try {
       for (const to of ['<alice@example.org>', '<nobody@example.org>', '<user@outside.test>']) {
         assert.match(await rcpt(to), /^4/, to);
       }
       const lines = ['MAIL FROM:<alice@example.org>', 'RCPT TO:<bob@example.org>'];
-      assert.match(await firstRefusal(await submission(), lines), /^4/);
+      assert.match(await firstRefusal(loggedIn, lines), /^4/);
+      assert.match(await logIn(other, 'secret'), /^454 4\.7\.0 /);
     } finally {
       stage.cutDirectory(false);
     }
-    await until('the directory is asked again', () => true);
+    other.close();
+    await until('log-ins', async () => /^235 /.test(await logIn(await greeted(), 'secret')), 30);
     for (const end = Date.now() + 40_000; ; await sleep(1000)) {
       const reply = await rcpt('<alice@example.org>');
       if (reply.startsWith('250')) break;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 import { type Client, open, transaction } from './smtp.js';
@@ -10,7 +9,6 @@ import type { Delivery, Sink } from './world.js';
 /** What checks play with. */
 export interface World {
   readonly stage: Stage;
-  readonly login: Server;
   store: Sink;
   courier: Sink;
   readonly outside: Sink;

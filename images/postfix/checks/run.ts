@@ -2,13 +2,13 @@
  * Runs the Postfix and rspamd images as their pods would (same rights, same rendered templates, real PostgreSQL with the
  * directory's migrations, real Redis, mutual TLS) and checks what must never go wrong. No cluster; root and podman.
  *
- *   ./hack/images --no-load postfix rspamd redis posthorn && npx tsx images/postfix/checks/run.ts [--keep] [WORDS IN A NAME…]
+ *   ./hack/images --no-load postfix dovecot rspamd redis posthorn && npx tsx images/postfix/checks/run.ts [--keep] [WORDS IN A NAME…]
  *
  * --keep leaves everything running at the end, for a look with podman; Ctrl-C ends it.
  */
 import { checks } from './checks.js';
 import { setUp, tearDown, untilReady } from './stage.js';
-import { courier, loginService, outside, store } from './world.js';
+import { courier, outside, store } from './world.js';
 
 const keep = process.argv.includes('--keep');
 const words = process.argv.slice(2).filter((word) => word !== '--keep');
@@ -20,7 +20,6 @@ const stage = await setUp().catch((error: unknown) => {
 });
 const world = {
   stage,
-  login: await loginService(stage),
   store: await store(stage),
   courier: await courier(stage),
   outside: await outside(),
@@ -44,7 +43,6 @@ try {
   failed++;
   console.log(String(error));
 } finally {
-  world.login.close();
   await stage.close();
 }
 console.log(`${passed} passed, ${failed} failed`);

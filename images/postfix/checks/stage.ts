@@ -13,6 +13,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { hash } from '@node-rs/argon2';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { loadTemplates, renderRole } from '../../../cdk8s/template.js';
@@ -31,7 +32,7 @@ export const IP = {
 } as const;
 export const ROLES = ['mx', 'submission', 'egress', 'forward'] as const;
 export type Role = (typeof ROLES)[number];
-type Container = 'postfix' | 'rspamd' | 'redis' | 'gatekeeper';
+type Container = 'postfix' | 'rspamd' | 'redis' | 'gatekeeper' | 'auth';
 
 export const HOSTNAME = 'mail.example.org';
 const SUFFIX = 'mail.svc.cluster.local';
@@ -64,7 +65,7 @@ const quiet = (command: string): void => {
   }
 };
 
-/** The Postfix roles with their rspamd, gatekeeper and Redis, as containers with the rights that their pods have. */
+/** The Postfix roles with their rspamd, gatekeeper, Redis and, at submission, Dovecot's auth service, as containers with the rights that their pods have. */
 export interface Stage {
   readonly root: string;
   readonly postgres: TestPostgres;
@@ -258,6 +259,8 @@ async function directory(identities: Record<string, Identity>): Promise<TestPost
   await runAsOwner(postgres, 'CREATE SCHEMA posthorn');
   for (const { sql } of await readMigrations()) await runAsOwner(postgres, sql);
   await runAsOwner(postgres, SEED);
+  // Everybody's password is "secret".
+  await runAsOwner(postgres, `UPDATE posthorn.mailboxes SET password = '{ARGON2ID}${await hash('secret')}'`);
   return postgres;
 }
 
@@ -383,14 +386,15 @@ function startRole(root: string, role: Role, port: number): void {
       `podman run -d --pull=never --name ${name(role, 'gatekeeper')} ${ns} ${readOnly} ${emptyDirs(root, `${role}-gatekeeper`, ['/run', '/tmp'])} -v ${config}:/config:ro ${tls} ${PREFIX}/posthorn:${TAG} gatekeeper`,
     );
   }
+  const sasl = emptyDirs(root, role, ['/run/sasl']);
+  if (role === 'submission') startAuth(root, port, `${ns} ${readOnly} ${sasl}`);
   const config = writeConfig(join(root, role, 'postfix'), 'postfix', role, port);
-  mkdirSync(join(root, role, 'sasl'), { recursive: true });
   mkdirSync(join(root, role, 'queue'), { recursive: true });
   const mounts = [
     `-v ${config}:/config:ro -v ${join(root, role, 'queue')}:/var/spool/postfix`,
     mountSecret(root, role, 'tls', join(root, 'ca', role)),
     role === 'mx' || role === 'submission' ? mountSecret(root, role, 'tls-public', join(root, 'ca', 'public')) : '',
-    role === 'submission' ? `-v ${join(root, role, 'sasl')}:/run/sasl` : `-v ${join(root, 'peers')}:/peers:ro`,
+    role === 'submission' ? sasl : `-v ${join(root, 'peers')}:/peers:ro`,
     emptyDirs(root, `${role}-postfix`, ['/run', '/tmp', '/etc/postfix', '/var/lib/postfix']),
   ];
   const capabilities = CAPABILITIES.map((capability) => `--cap-add=${capability}`).join(' ');
@@ -398,10 +402,19 @@ function startRole(root: string, role: Role, port: number): void {
     ${PREFIX}/postfix:${TAG} ${role}`);
 }
 
+/** Dovecot's auth service beside submission. */
+function startAuth(root: string, port: number, rights: string): void {
+  const config = writeConfig(join(root, 'submission', 'auth'), 'dovecot', 'auth', port);
+  const tls = mountSecret(root, 'submission', 'tls', join(root, 'ca', 'submission'));
+  sh(
+    `podman run -d --pull=never --name ${name('submission', 'auth')} ${rights} ${emptyDirs(root, 'submission-auth', ['/run', '/tmp'])} -v ${config}:/config:ro ${tls} ${PREFIX}/dovecot:${TAG} auth`,
+  );
+}
+
 /** Takes everything down; also what an interrupted run has left. */
 export function tearDown(): void {
   for (const role of ROLES) {
-    for (const container of ['postfix', 'rspamd', 'gatekeeper', 'redis'])
+    for (const container of ['postfix', 'auth', 'rspamd', 'gatekeeper', 'redis'])
       quiet(`podman rm -f -t 1 ${name(role, container)}`);
     // a resolver that an interrupted run left in its namespace
     quiet(`ip netns pids ph-checks-${role} | xargs -r kill`);
@@ -419,6 +432,7 @@ export async function untilReady(stage: Stage): Promise<void> {
     ['egress', 'rspamd', 'signer'],
     ['mx', 'gatekeeper', 'gatekeeper'],
     ['submission', 'gatekeeper', 'gatekeeper'],
+    ['submission', 'auth', 'auth'],
     ['mx', 'postfix', 'mx'],
     ['submission', 'postfix', 'submission'],
     ['egress', 'postfix', 'egress'],

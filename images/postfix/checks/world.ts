@@ -1,5 +1,4 @@
-import { chmodSync, readFileSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { HOSTNAME, IP, type Stage } from './stage.js';
@@ -87,35 +86,4 @@ export function outside(): Promise<Sink> {
   const recipient = (local: string): Error | null =>
     local.startsWith('reject') ? refusal(550, '5.1.1 no such user') : null;
   return sink(IP.here, 25, { name: HOSTNAME, hideSTARTTLS: true }, { recipient });
-}
-
-/** Dovecot's auth service (its client protocol 1.x): alice and bob, password "secret". */
-export function loginService(stage: Stage): Promise<Server> {
-  const path = join(stage.root, 'submission', 'sasl', 'auth');
-  const server = createServer((socket) => serveLogins(socket));
-  return new Promise((resolve) => {
-    server.listen(path, () => {
-      chmodSync(path, 0o666);
-      resolve(server);
-    });
-  });
-}
-
-function serveLogins(socket: Socket): void {
-  socket.write(
-    'VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\t00112233445566778899aabbccddeeff\nDONE\n',
-  );
-  socket.on('error', () => undefined);
-  socket.on('data', (chunk) => {
-    for (const line of chunk.toString().split('\n')) {
-      if (line.startsWith('AUTH\t')) socket.write(loginReply(line.split('\t')));
-    }
-  });
-}
-
-function loginReply([, id, , ...parameters]: string[]): string {
-  const response = parameters.find((parameter) => parameter.startsWith('resp='))?.slice(5) ?? '';
-  const [, user = '', password] = Buffer.from(response, 'base64').toString().split('\0');
-  const known = ['alice@example.org', 'bob@example.org'].includes(user) && password === 'secret';
-  return `${known ? 'OK' : 'FAIL'}\t${id}\tuser=${user}\n`;
 }
