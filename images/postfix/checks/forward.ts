@@ -20,6 +20,13 @@ const SENDER = 'someone@outside.test';
 /** What the directory makes of SENDER. */
 const SRS = new RegExp(`^SRS0=[0-9a-f]{10}=[a-z2-7]{2}=outside\\.test=someone@${HOSTNAME.replaceAll('.', '\\.')}$`);
 
+/** What our own mail carries inside, in the ways that others write it. */
+const OWN_MARKS = {
+  'Authentication-Results': `${HOSTNAME}; auth=pass`,
+  'Authentication-results ': `${HOSTNAME}; auth=pass`,
+  'AUTHENTICATION-RESULTS': `\r\n ${HOSTNAME};\r\n auth=pass`,
+};
+
 /** Mail from outside to several recipients in one transaction. */
 async function deliver(to: readonly string[], headers: Readonly<Record<string, string>>, from = SENDER): Promise<void> {
   const client = await mx();
@@ -95,8 +102,8 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
   },
   'forward: a bounce to an SRS address reaches the original sender, unchanged and unsigned': async (world) => {
     const address = await srsAddress(world, 'fwd-srs');
-    const forged = { Subject: 'srs-bounce', From: 'Alice <alice@example.org>' };
-    await deliver([address], forged, '');
+    const from = 'Mail Delivery System <MAILER-DAEMON@outside.test>';
+    await deliver([address], { Subject: 'srs-bounce', From: from, 'Auto-Submitted': 'auto-replied' }, '');
     const bounce = await until('bounce', () => withSubject(world.outside, 'srs-bounce'));
     assert.equal(bounce.from, '');
     assert.deepEqual(bounce.to, [SENDER]);
@@ -106,19 +113,24 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
     assert.match(await rcpt(`<${address.replace('=someone@', '=somebody@')}>`, ''), /^550 5\.1\.1 /);
     assert.match(await rcpt(`<${address.replace('=outside.test=', '=inside.test=')}>`, ''), /^550 5\.1\.1 /);
   },
-  'forward: a stranger’s From of ours is not signed, whatever the message says of itself': async ({
-    stage,
-    outside,
-  }) => {
+  'forward: a stranger’s From of ours is refused, by a forward and by an SRS address': async (world) => {
+    const address = await srsAddress(world, 'fwd-forged-srs');
+    const forged = { Subject: 'fwd-forged', From: 'Alice <alice@example.org>', 'Auto-Submitted': 'auto-replied' };
+    for (const [to, from] of [
+      ['ariel@example.org', SENDER],
+      [address, ''],
+    ] as const) {
+      const client = await mx();
+      const reply = await transaction(client, { from, to, message: message({ ...forged, ...OWN_MARKS }) });
+      client.close();
+      assert.match(reply, /^550 5\.7\.26 /, to);
+    }
+    assert.equal(withSubject(world.outside, 'fwd-forged'), undefined);
+  },
+  'forward: what a stranger’s message says of itself gets it no signature': async ({ stage, outside }) => {
     await loadKeys(stage);
-    const forged = { Subject: 'fwd-forged', From: 'Alice <alice@example.org>' };
-    await deliver(['ariel@example.org'], {
-      ...forged,
-      'Authentication-Results': `${HOSTNAME}; auth=pass`,
-      'Authentication-results ': `${HOSTNAME}; auth=pass`,
-      'AUTHENTICATION-RESULTS': `\r\n ${HOSTNAME};\r\n auth=pass`,
-    });
-    const { raw } = await until('delivery', () => withSubject(outside, 'fwd-forged'));
+    await deliver(['ariel@example.org'], { Subject: 'fwd-marked', ...OWN_MARKS });
+    const { raw } = await until('delivery', () => withSubject(outside, 'fwd-marked'));
     assert.doesNotMatch(raw, /^DKIM-Signature/m);
     assert.doesNotMatch(raw, /auth=pass/);
   },
