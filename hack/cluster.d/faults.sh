@@ -95,13 +95,13 @@ NFT
 cut_rules() {
   local ports=$1 direction=$2 input='' output=''
   if [[ $ports == all ]]; then
-    input=drop output=drop
+    input='drop; ' output='drop; '
   else
     if [[ $direction != out ]]; then input+="tcp dport { $ports } drop; " output+="tcp sport { $ports } drop; "; fi
     if [[ $direction != in ]]; then input+="tcp sport { $ports } drop; " output+="tcp dport { $ports } drop; "; fi
   fi
-  echo "  chain input { type filter hook input priority -10; iif lo accept; $input }"
-  echo "  chain output { type filter hook output priority -10; oif lo accept; $output }"
+  echo "  chain input { type filter hook input priority -10; iif lo accept; ${input%; }; }"
+  echo "  chain output { type filter hook output priority -10; oif lo accept; ${output%; }; }"
 }
 
 # command_volume destroy NAMESPACE CLAIM: the disk behind a claim is lost with all that runs on it, and an empty one is in
