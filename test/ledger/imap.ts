@@ -56,16 +56,18 @@ function open(target: Target, timeoutMs: number): Session & { greeting: Promise<
     pending = undefined;
   };
   const read = (): void => {
-    for (let line = takeLine(buffer); line !== undefined && pending !== undefined; line = takeLine(buffer)) {
+    while (pending !== undefined) {
+      const line = takeLine(buffer);
+      if (line === undefined) return;
       buffer = buffer.slice(line.length + 2);
-      const { tag, lines, resolve } = pending;
-      const own = new RegExp(`^${tag === '*' ? '\\*' : tag} (OK|NO|BAD|BYE|PREAUTH)(?: |$)(.*)`, 's').exec(line);
-      if (own === null) {
-        lines.push(line);
+      const answer = tagged(pending.tag, line);
+      if (answer === undefined) {
+        pending.lines.push(line);
         continue;
       }
+      const { resolve, lines } = pending;
       pending = undefined;
-      resolve({ status: own[1] === 'OK' || own[1] === 'NO' ? own[1] : 'BAD', text: own[2] ?? '', lines });
+      resolve({ ...answer, lines });
     }
   };
   const wait = (tag: string): Promise<Answer> => {
@@ -99,6 +101,13 @@ function open(target: Target, timeoutMs: number): Session & { greeting: Promise<
       return ended;
     },
   };
+}
+
+/** The answer that ends a command; the greeting is the one without a tag. */
+function tagged(tag: string, line: string): Omit<Answer, 'lines'> | undefined {
+  const match = new RegExp(`^${tag === '*' ? '\\*' : tag} (OK|NO|BAD|BYE|PREAUTH)(?: |$)(.*)`, 's').exec(line);
+  if (match === null) return undefined;
+  return { status: match[1] === 'OK' || match[1] === 'NO' ? match[1] : 'BAD', text: match[2] ?? '' };
 }
 
 /** The first answer of the buffer without its CRLF, literals included; undefined when it isn't complete. */

@@ -37,6 +37,7 @@ export interface Verdict {
 }
 
 export function judge(ledger: Ledger, copies: readonly Copy[], losses: readonly Loss[] = []): Verdict {
+  const excuses = (change: Change): boolean => losses.some(({ from, to }) => change.at >= from && change.at <= to);
   const verdict: Verdict = {
     lost: [],
     doubled: [],
@@ -48,24 +49,23 @@ export function judge(ledger: Ledger, copies: readonly Copy[], losses: readonly 
     appendsDoubled: [],
     misplaced: [],
     misflagged: [],
-    strangers: [],
+    strangers: copies.filter(({ id }) => !ledger.entries.has(id)).map(place),
     excused: [],
   };
   const found = new Map<string, Copy[]>();
   for (const copy of copies) found.set(copy.id, [...(found.get(copy.id) ?? []), copy]);
-  for (const [id, some] of found) {
-    if (!ledger.entries.has(id)) verdict.strangers.push(...some.map(place));
-  }
-  const excuses = (change: Change): boolean => losses.some(({ from, to }) => change.at >= from && change.at <= to);
   for (const entry of ledger.entries.values()) {
-    const what = `${entry.origin} ${entry.id} of ${entry.account}, ${time(entry.kept)}`;
-    for (const { kind, change, text } of findings(entry, found.get(entry.id) ?? [], excuses)) {
-      const line = text === undefined ? what : `${what}: ${text}`;
-      if (change !== undefined && excuses(change)) verdict.excused.push(`${kind}: ${line}`);
-      else verdict[kind].push(line);
+    for (const finding of findings(entry, found.get(entry.id) ?? [], excuses)) {
+      const isExcused = finding.change !== undefined && excuses(finding.change);
+      verdict[isExcused ? 'excused' : finding.kind].push(line(entry, finding, isExcused));
     }
   }
   return verdict;
+}
+
+function line({ origin, id, account, kept }: Entry, { kind, text }: Finding, isExcused: boolean): string {
+  const what = `${origin} ${id} of ${account}, ${time(kept)}${text === undefined ? '' : `: ${text}`}`;
+  return isExcused ? `${kind}: ${what}` : what;
 }
 
 interface Finding {
