@@ -24,10 +24,11 @@ CREATE FUNCTION posthorn.step() RETURNS bigint
     SELECT 1 + floor(random() * 1000000)::bigint
 $$;
 
--- The lease as its readers get it.
+-- The lease as its readers get it. plpgsql, because that keeps its plan.
 CREATE FUNCTION posthorn.lease_of(l posthorn.leases) RETURNS jsonb
-    LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object(
+    LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object(
         'epoch', (l).epoch, 'primary', (l).primary_member, 'holder', (l).holder, 'renewals', (l).renewals,
         'reservedFor', (l).reserved_for, 'wanted', (l).wanted, 'durability', s.durability,
         'withoutReplica', s.without_replica, 'replicas', s.replicas,
@@ -39,7 +40,8 @@ CREATE FUNCTION posthorn.lease_of(l posthorn.leases) RETURNS jsonb
                 'inSync', v.in_sync, 'lagChanges', v.lag_changes, 'lagSeconds', v.lag_seconds) ORDER BY h.member)
             FROM posthorn.shard_members h JOIN posthorn.member_states v ON v.shard = h.shard AND v.member = h.member
             WHERE h.shard = s.name), '[]'))
-    FROM posthorn.shards s WHERE s.name = (l).shard
+    FROM posthorn.shards s WHERE s.name = (l).shard);
+END
 $$;
 
 -- Of the leader only: a replica's may be of yesterday.

@@ -1,17 +1,27 @@
 -- Where mail and people are sent: to the primary of a shard.
 
+-- These two are plpgsql because that keeps its plans: functions in SQL that read a table are planned at each call.
+
 -- The Service of the shard as long as it has one member, or none has ever had the lease. NULL: it has no primary now.
 CREATE FUNCTION posthorn.store_host(asked text) RETURNS text
-    LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN s.epoch = 0 OR s.replicas = 1 AND coalesce(s.primary_member, 0) = 0 THEN s.host
-                ELSE (SELECT h.host FROM posthorn.shard_members h WHERE h.shard = s.name AND h.member = s.primary_member) END
-    FROM posthorn.shards s WHERE s.name = asked
+    LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    s posthorn.shards;
+BEGIN
+    SELECT * INTO s FROM posthorn.shards WHERE name = asked;
+    IF s.epoch = 0 OR s.replicas = 1 AND coalesce(s.primary_member, 0) = 0 THEN
+        RETURN s.host;
+    END IF;
+    RETURN (SELECT h.host FROM posthorn.shard_members h WHERE h.shard = asked AND h.member = s.primary_member);
+END
 $$;
 
 -- Nobody gets in now, because it changes its shard.
 CREATE FUNCTION posthorn.switching(asked uuid) RETURNS boolean
-    LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM posthorn.moves v WHERE v.mailbox = asked AND v.phase = 'switching')
+    LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM posthorn.moves v WHERE v.mailbox = asked AND v.phase = 'switching');
+END
 $$;
 
 -- As in 0008.
