@@ -53,6 +53,8 @@ export interface PromiseRequest {
   readonly shard: string;
   readonly epoch: number;
   readonly holder: string;
+  /** Of the member that is asked, as the asker knows it: nobody promises in another's name. */
+  readonly volume: string;
   readonly ttl: number;
 }
 
