@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { counts, judge, type Loss, type Verdict } from './judge.js';
 import { type Copy, createLedger, isAsKnown, isUncertain, type Ledger } from './ledger.js';
+import { createPulse } from './pulse.js';
 import { random } from './random.js';
 
 let clock = 1_000;
@@ -190,4 +191,19 @@ test('the same seed draws the same, also in its branches', () => {
   const dice = random(1);
   const rolls = Array.from({ length: 600 }, () => dice.whole(1, 6));
   expect([...new Set(rolls)].sort()).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test('the longest pause is told, also one that lasts still', () => {
+  let at = 0;
+  const pulse = createPulse(() => at);
+  for (const beat of [1000, 2000, 6000, 6500]) {
+    at = beat;
+    pulse.beat();
+  }
+  at = 7000;
+  expect(pulse.longestGapMs(0, 7000)).toBe(4000);
+  expect(pulse.longestGapMs(2500, 3000)).toBe(4000);
+  expect(pulse.longestGapMs(6100, 7000)).toBe(500);
+  at = 20_000;
+  expect(pulse.longestGapMs(6600, 7000)).toBe(13_500);
 });

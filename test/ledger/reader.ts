@@ -1,6 +1,7 @@
 /** A person with a mail program: appends, flags, keywords, moves and removals at random, each entered in the ledger as it was answered. */
 import { type Folder, logIn, type Session, select, type Target } from './imap.js';
 import { type Copy, isAsKnown, type Ledger, type Outcome } from './ledger.js';
+import type { Pulse } from './pulse.js';
 import type { Random } from './random.js';
 import { message, pause } from './sender.js';
 
@@ -13,6 +14,8 @@ export interface Reader {
   /** Between two commands. */
   everyMs: number;
   ledger: Ledger;
+  /** Beats with each command that is acknowledged. */
+  pulse: Pulse;
   chance: Random;
   signal: AbortSignal;
 }
@@ -22,8 +25,6 @@ export interface Reading {
   done: number;
   /** Connections that were lost. */
   reconnects: number;
-  /** Longest time without an acknowledged command, ms. */
-  longestGapMs: number;
 }
 
 export const FOLDERS = ['INBOX', 'Archive', 'Work'] as const;
@@ -34,13 +35,11 @@ const RETRY_MS = 500;
 
 /** Works until the signal, on a new connection whenever the old one is lost. */
 export async function read(reader: Reader): Promise<Reading> {
-  const { target, user, pass, signal } = reader;
-  const result: Reading = { done: 0, reconnects: -1, longestGapMs: 0 };
-  let last = performance.now();
+  const { target, user, pass, pulse, signal } = reader;
+  const result: Reading = { done: 0, reconnects: -1 };
   const acknowledged = (): void => {
     result.done += 1;
-    result.longestGapMs = Math.max(result.longestGapMs, performance.now() - last);
-    last = performance.now();
+    pulse.beat();
   };
   while (!signal.aborted) {
     let session: Session | undefined;

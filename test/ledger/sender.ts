@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Dialogue, dialogue } from '../e2e/lib/smtp.js';
 import type { Ledger } from './ledger.js';
+import type { Pulse } from './pulse.js';
 
 export interface Deliveries {
   target: { host: string; port: number };
@@ -12,6 +13,8 @@ export interface Deliveries {
   /** Part of every Message-ID. */
   run: string;
   ledger: Ledger;
+  /** Beats with each message that is taken. */
+  pulse: Pulse;
   signal: AbortSignal;
 }
 
@@ -21,25 +24,20 @@ export interface Delivered {
   deferred: number;
   /** Sent, without an answer. */
   unknown: number;
-  /** Longest time without a message that was taken, ms. */
-  longestGapMs: number;
 }
 
 const ANSWER_MS = 15_000;
 
-/** Delivers at a steady rate until the signal. Tells of the longest pause that a sender would have seen. */
+/** Delivers at a steady rate until the signal. */
 export async function deliver(options: Deliveries): Promise<Delivered> {
-  const { perSecond, connections, signal } = options;
-  const result: Delivered = { taken: 0, deferred: 0, unknown: 0, longestGapMs: 0 };
+  const { perSecond, connections, pulse, signal } = options;
+  const result: Delivered = { taken: 0, deferred: 0, unknown: 0 };
   const next = schedule(perSecond);
-  let last = performance.now();
   const connection = async (): Promise<void> => {
     let session: Dialogue | undefined;
     for (let turn = next(); await pause(turn.inMs, signal); turn = next()) {
       session = await deliverOne(options, turn.number, session, result);
-      if (session === undefined) continue;
-      result.longestGapMs = Math.max(result.longestGapMs, performance.now() - last);
-      last = performance.now();
+      if (session !== undefined) pulse.beat();
     }
     session?.close();
   };
