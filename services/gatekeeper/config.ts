@@ -50,9 +50,12 @@ export const gatekeeperConfig = z.object({
       pauseMinutes: z.int().min(1).default(60),
     })
     .prefault({}),
+  reports: z.object({ most: z.int().min(1).default(20) }).prefault({}),
   guard: z
     .object({
       perLogin: limit(20, 15),
+      perLoginKnown: limit(100, 15),
+      perLoginAnywhere: limit(200, 60),
       perNetwork: limit(100, 60),
       knownDays: z.int().min(1).default(30),
       ipv4Prefix: z.int().min(8).max(32).default(24),

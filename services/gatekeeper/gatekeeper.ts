@@ -21,6 +21,7 @@ import { createGatekeeperMetrics, type GatekeeperMetrics } from './metrics.js';
 import { recipientsRoute } from './mx/http.js';
 import { mxPolicy } from './mx/policy.js';
 import { createLookup } from './mx/recipients.js';
+import { countReports } from './mx/reports.js';
 import type { Action, PolicyRequest } from './policy/protocol.js';
 import { startPolicyServer } from './policy/server.js';
 import { submissionMessage } from './submission/message.js';
@@ -148,9 +149,10 @@ function dutiesOf(parts: Parts): Duties {
   }
 }
 
-function mxDuties({ directory }: Parts): Duties {
+function mxDuties({ config, directory, store }: Parts): Duties {
   const lookup = createLookup(directory);
-  return { decide: mxPolicy(lookup), routes: { '/v1/recipients': recipientsRoute(lookup) } };
+  const decide = mxPolicy(lookup, countReports(store, config.reports));
+  return { decide, routes: { '/v1/recipients': recipientsRoute(lookup) } };
 }
 
 function submissionDuties(parts: Parts): Duties {

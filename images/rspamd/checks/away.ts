@@ -96,6 +96,22 @@ const forgedChecks: Record<string, Check> = {
       assert.match(reply, taken ? /^accept$/ : /^554 5\.7\.1 only delivery reports go to this address/, why);
     }
   },
+  'filter: a report to an SRS address is not greylisted, unless it goes to somebody else as well': async (stage) => {
+    await host(stage);
+    const policy = { greylistAbove: 0.1 };
+    const report = (Subject: string): string => message({ ...REPORT, Subject });
+    const sent = (session: Partial<Session>, raw: string): Promise<Outcome> =>
+      deliver({ ip: ELSEWHERE, from: '', to: ['srs0=x@ours.test'], ...session }, raw);
+    stage.gatekeeper.answer = recipients((address) => ({
+      kind: address.startsWith('srs0') ? 'srs' : 'mailbox',
+      policy,
+    }));
+    assert.equal((await sent({}, report('report'))).reply, 'accept');
+    assert.match((await sent({ from: 'x@elsewhere.test' }, report('with a sender'))).reply, /^451 4\.7\.1 Greylisted/);
+    const both = { to: ['srs0=x@ours.test', 'team@ours.test'] };
+    assert.match((await sent(both, report('to two'))).reply, /^451 4\.7\.1 Greylisted/);
+    assert.match((await sent({ to: ['team@ours.test'] }, report('to one of us'))).reply, /^451 4\.7\.1 Greylisted/);
+  },
 };
 
 const resultChecks: Record<string, Check> = {

@@ -41,7 +41,12 @@ beforeAll(async () => {
     const status = { attribute: 'accountStatus' };
     return world.start('proxy', { ldapSecrets: secrets, ldap: { ...common, cacheSeconds, status } });
   };
-  const guard = { perLogin: { most: 3 }, perNetwork: { most: 6 } };
+  const guard = {
+    perLogin: { most: 3 },
+    perLoginKnown: { most: 8 },
+    perLoginAnywhere: { most: 10 },
+    perNetwork: { most: 6 },
+  };
   startProxy = () => world.start('proxy', { guard, ldapSecrets: secrets, ldap: { ...common, cacheSeconds: 60 } });
   proxy = await startProxy();
   hashing = await world.start('submission', { guard, ldapSecrets: secrets, ldap: { ...common, method: 'Hash' } });
@@ -183,6 +188,39 @@ describe('wrong passwords', () => {
     for (let n = 0; n < 6; n += 1) expect(await logIn(`guess${n}@example.org`, { ip })).toBe('unknown');
     expect(await logIn(newcomer.login, { ip })).toBe('limited');
     expect(await logIn(resident.login, { ip })).toBe('right');
+  });
+
+  it('by a neighbour keep nobody out at home, though he cannot go on for ever either', async () => {
+    const { login } = await person();
+    const [mine, neighbour] = ['198.51.107.1', '198.51.107.66'];
+    expect(await logIn(login, { ip: mine })).toBe('right');
+    for (let n = 0; n < 7; n += 1) expect(await logIn(login, { ip: neighbour, password: `guess ${n}` })).toBe('wrong');
+    expect(await logIn(login, { ip: mine })).toBe('right');
+    expect(await logIn(login, { ip: neighbour, password: 'guess 7' })).toBe('wrong');
+    expect(await logIn(login, { ip: neighbour, password: 'guess 8' })).toBe('limited');
+  });
+
+  it('from many networks limit a login in all that it does not know, and nobody else', async () => {
+    const { login } = await person();
+    const other = await person();
+    const [home, office] = ['203.0.113.1', '2001:db8:77::1'];
+    for (const ip of [home, office]) expect(await logIn(login, { ip })).toBe('right');
+    const tries: string[] = [];
+    for (let n = 0; n < 12; n += 1) tries.push(await logIn(login, { ip: `192.0.${n}.9`, password: `guess ${n}` }));
+    expect(tries).toEqual([...Array(10).fill('wrong'), 'limited', 'limited']);
+    // The right password too: nobody learns by it that it is.
+    expect(await logIn(login, { ip: '192.0.200.9' })).toBe('limited');
+    for (const ip of [home, office]) expect(await logIn(login, { ip })).toBe('right');
+    expect(await logIn(other.login, { ip: '192.0.200.9' })).toBe('right');
+  });
+
+  it('at home, or the same one everywhere, use up nothing elsewhere', async () => {
+    const { login } = await person();
+    const home = '198.51.108.1';
+    expect(await logIn(login, { ip: home })).toBe('right');
+    for (let n = 0; n < 8; n += 1) expect(await logIn(login, { ip: home, password: `typo ${n}` })).toBe('wrong');
+    for (let n = 0; n < 12; n += 1) expect(await logIn(login, { ip: `192.1.${n}.9`, password: 'old' })).toBe('wrong');
+    expect(await logIn(login, { ip: '192.1.200.9' })).toBe('right');
   });
 
   it.each([

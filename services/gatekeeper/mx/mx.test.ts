@@ -93,6 +93,63 @@ describe('at RCPT', () => {
   });
 });
 
+describe('an SRS address', () => {
+  const REFUSED = expect.stringMatching(/^550 5\.7\.1 only delivery reports go to this address/);
+  const LATER = expect.stringMatching(/^450 4\.7\.1 enough reports/);
+
+  /** The address that forwarded mail of the sender has today. */
+  const srs = async (sender: string): Promise<string> => {
+    const sql = 'SELECT directory_v1.srs_sender($1) AS address';
+    const [row] = await world.directory.server.query<{ address: string }>('posthorn', sql, [sender]);
+    return row?.address ?? '';
+  };
+  const report = (recipient: string, sender = '', gate = gatekeeper) => {
+    transactions += 1;
+    return gate.ask({ protocol_state: 'RCPT', recipient, instance: `t${transactions}`, sender });
+  };
+  const reports = async (count: number, recipient: (n: number) => string, gate = gatekeeper): Promise<string[]> => {
+    const answers: string[] = [];
+    for (let n = 0; n < count; n += 1) answers.push(await report(recipient(n), '', gate));
+    return answers;
+  };
+
+  it('takes the null sender only', async () => {
+    const address = await srs('someone@outside.example');
+    for (const sender of ['x@outside.example', 'postmaster@outside.example', 'alice@example.org', '<>']) {
+      expect(await report(address, sender), sender).toEqual(REFUSED);
+    }
+    expect(await report(address)).toBe('OK');
+    expect(await report(address.replace('someone', 'somebody'))).toMatch(/^550 5\.1\.1 /);
+  });
+
+  it('takes twenty a day for its sender, however it is written, and in whatever pod', async () => {
+    const [address, other] = [await srs('victim@outside.example'), await srs('other@outside.example')];
+    const written = [address, address.toUpperCase(), address.toLowerCase(), `"${address.replace('@', '"@')}`];
+    expect(await reports(20, (n) => written[n % 4] ?? '')).toEqual(Array(20).fill('OK'));
+    expect(await reports(4, (n) => written[n] ?? '')).toEqual(Array(4).fill(LATER));
+    expect(await report(address, '', await world.start('mx'))).toEqual(LATER);
+    // A recipient that was put off decides nothing about the transaction; nobody else is touched.
+    expect(await report(other)).toBe('OK');
+  });
+
+  it('takes no count from those that were refused', async () => {
+    const address = await srs('probed@outside.example');
+    for (let n = 0; n < 25; n += 1) expect(await report(address, 'x@outside.example')).toEqual(REFUSED);
+    expect(await report(address)).toBe('OK');
+  });
+
+  it('takes reports while Redis is away', async () => {
+    const address = await srs('patient@outside.example');
+    expect(await reports(20, () => address)).toEqual(Array(20).fill('OK'));
+    await world.redis.freeze();
+    try {
+      expect(await report(address)).toBe('OK');
+    } finally {
+      world.redis.thaw();
+    }
+  });
+});
+
 describe('/v1/recipients', () => {
   const ask = (...recipients: string[]) =>
     gatekeeper.post<{ recipients: { address: string; kind: string; canonical: string; policy: unknown }[] }>(
@@ -169,9 +226,8 @@ describe('the policy protocol', () => {
   });
 
   it('cannot be made to say more by an address', async () => {
-    expect(judgeRecipient({ verdict: 'DUNNO', kind: '', canonical: '', policy_key: '', policy: null }, undefined)).toBe(
-      'OK',
-    );
+    const recipient = { verdict: 'DUNNO', kind: '', canonical: '', policy_key: '', policy: null };
+    expect(judgeRecipient(recipient, 'x@y', undefined)).toBe('OK');
     expect((await rcpt('x\u0001action=OK@example.org'))[0]).toMatch(/^550 5\.1\.1 <x\?action=OK@example\.org>/);
   });
 });
