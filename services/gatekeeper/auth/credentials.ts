@@ -7,7 +7,10 @@ export interface Credentials {
   readonly state: string;
   readonly may_login: boolean;
   readonly may_send: boolean;
+  /** The shard's primary; '' at submission while there is none. */
   readonly host: string;
+  /** Of the shard's lease: a bigint, as text. */
+  readonly epoch: string;
   readonly imap_port: number;
   readonly sieve_port: number;
   readonly credentials: readonly {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { prepareAppPassword } from '../../../operator/directory/password.js';
 import type { MailboxRow } from '../../../operator/directory/rows.js';
-import { mailbox, setHeartbeatAge } from '../../../operator/directory/testing/directory.js';
+import { mailbox, memberHost, setHeartbeatAge, shard } from '../../../operator/directory/testing/directory.js';
 import { startLdap, type TestLdap } from '../testing/ldap/slapd.js';
 import { SETTINGS, startWorld, type TestGatekeeper, type World } from '../testing/world.js';
 import { fits } from './hashes.js';
@@ -102,9 +102,22 @@ describe('a password of the directory', () => {
       host: 'mail-store-a.mail.svc.cluster.local',
       port: 10143,
       sieve_port: 14190,
+      epoch: 0,
       hashes: [{ id: 'password', hash }],
       ticket: expect.stringMatching(/^[\w-]{20}$/),
     });
+  });
+
+  it('leads to the primary of its shard, and says of which epoch; where there is none, nobody is let in to read', async () => {
+    const { directory, server } = world.directory;
+    await directory.projectShards([shard('a'), shard('three', 3)]);
+    const { login } = await person({ shard: 'three' });
+    const lease = (set: string) => server.query('posthorn', `UPDATE posthorn.leases SET ${set} WHERE shard = 'three'`);
+    await lease(`primary_member = 2, holder = gen_random_uuid(), epoch = 7`);
+    expect(await auth(login)).toMatchObject({ result: 'verify', host: memberHost('three', 2), epoch: 7 });
+    await lease('primary_member = NULL, holder = NULL');
+    expect(await auth(login)).toEqual({ result: 'unavailable' });
+    expect(await auth(login, { protocol: 'submission' }, hashing)).toMatchObject({ result: 'verify', host: '' });
   });
 
   it('of nobody is unknown', async () => {

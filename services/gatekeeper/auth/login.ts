@@ -47,6 +47,8 @@ interface Place {
   readonly host: string;
   readonly port: number;
   readonly sieve_port: number;
+  /** Since when, in a shard's own count, `host` has been its primary: a store refuses a session for another epoch. */
+  readonly epoch: number;
 }
 
 /**
@@ -157,11 +159,12 @@ async function credentialsOf(
   }
 }
 
-const placeOf = ({ username, host, imap_port, sieve_port }: Credentials): Place => ({
+const placeOf = ({ username, host, imap_port, sieve_port, epoch }: Credentials): Place => ({
   username,
   host,
   port: imap_port,
   sieve_port,
+  epoch: Number(epoch),
 });
 
 /** Each attempt has a ticket of its own; it begins with what tells the same wrong password from another. */
