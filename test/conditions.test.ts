@@ -21,7 +21,7 @@ describe('reference pages', () => {
     for (const word of [type, reason]) expect(all).toMatch(new RegExp(`'${word}'|\\b${word}:`));
   });
 
-  it.each(['forwardrule', 'mailbox', 'maildomain', 'mailsystem'])(
+  it.each(['forwardrule', 'mailbox', 'mailboxmove', 'maildomain', 'mailsystem'])(
     'have every reason that operator/%s gives',
     (folder) => {
       const known = new Set(documented.map(({ reason }) => reason));
