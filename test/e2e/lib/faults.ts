@@ -84,7 +84,9 @@ async function powerOff(shard: Shard, pod: string): Promise<{ node: number; undo
 
 const cutFromAll = cut('cut from everything', 'all', 'both');
 
-export const FAULTS = {
+const named = <Name extends string>(faults: Record<Name, Fault>): Record<Name, Fault> => faults;
+
+export const FAULTS = named({
   dovecotKilled: killed('Dovecot killed', 'dovecot', (chance) => chance.pick([MASTER, ALL_OF_DOVECOT])),
   agentKilled: killed('agent killed', 'dovecot', () => AGENT),
   replicatorAndAgentKilled: {
@@ -170,7 +172,7 @@ export const FAULTS = {
       return ended(leader);
     },
   },
-} satisfies Record<string, Fault>;
+});
 
 /** One fault on the primary, and another on a copy or on the database at the same time. */
 export function two(first: Fault, second: Fault): Fault {
