@@ -3,6 +3,9 @@ import type { MemberState, ShardRow, ShardState, Written } from './rows.js';
 
 const DEFAULT_AGENT_PORT = 10_028;
 
+/** An operator that is frozen in a transaction must not keep a primary from renewing its lease. */
+const NO_IDLING = "SET LOCAL idle_in_transaction_session_timeout = '1s'";
+
 /** See `Directory.projectShards`. */
 export async function projectShards(
   database: Database,
@@ -12,6 +15,7 @@ export async function projectShards(
   const members = JSON.stringify(rows.flatMap(memberRecords));
   const counted = rows.filter((row) => row.members !== undefined).map(({ name }) => name);
   return database.write('project the shards', async (client) => {
+    await client.query(NO_IDLING);
     await client.query(WRITE_SHARDS, [shards]);
     await client.query(WRITE_MEMBERS, [members]);
     await client.query(REMOVE_MEMBERS, [members, counted]);
@@ -157,6 +161,7 @@ function shardState(row: ShardRecord): ShardState {
 /** See `Directory.wantPrimary`. */
 export async function wantPrimary(database: Database, shard: string, member: number | null): Promise<Written<boolean>> {
   return database.write(`ask shard ${shard} to hand over to member ${member ?? '(none)'}`, async (client) => {
+    await client.query(NO_IDLING);
     const { rows } = await client.query<{ wanted: boolean }>('SELECT posthorn.want_primary($1, $2) AS wanted', [
       shard,
       member,
@@ -171,6 +176,7 @@ export async function acceptVolume(
   { shard, member, volume }: { shard: string; member: number; volume: string },
 ): Promise<Written<boolean>> {
   return database.write(`accept volume ${volume} of shard ${shard}, member ${member}`, async (client) => {
+    await client.query(NO_IDLING);
     const { rows } = await client.query<{ accepted: boolean }>(
       'SELECT posthorn.accept_volume($1, $2, $3) AS accepted',
       [shard, member, volume],
