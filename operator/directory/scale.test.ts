@@ -75,7 +75,9 @@ describe('with 100,000 addresses', () => {
     SELECT directory_v1.rcpt_verdict(a), directory_v1.route(a), directory_v1.sender_logins(a), directory_v1.alias(a),
            directory_v1.submission_rcpt_verdict(a), (SELECT username FROM directory_v1.login(a)), u.home,
            (SELECT canonical FROM directory_v1.recipient(a)), directory_v1.forward_targets(a), u.shared, u.addresses,
-           (SELECT mailbox FROM directory_v1.credentials(a)), (SELECT domain FROM directory_v1.sending(a))
+           (SELECT mailbox FROM directory_v1.credentials(a)), (SELECT domain FROM directory_v1.sending(a)),
+           (SELECT home FROM directory_v1.store_user(a, 'a', 'lmtp')), directory_v1.mailbox_of(a),
+           directory_v1.address_of(u.uuid), directory_v1.move_target(a, 'a')
     FROM (SELECT CASE WHEN i % 3 = 0 THEN 'nobody+' WHEN i < 50 THEN 'f' ELSE 'm' END || i * 37 || '@example.org' AS a
           FROM generate_series(1, 500) i) asked
     LEFT JOIN LATERAL (SELECT home, shared, addresses FROM directory_v1.userdb WHERE username = a OFFSET 0) u ON true`;
