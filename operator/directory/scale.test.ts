@@ -76,11 +76,11 @@ describe('with 100,000 addresses', () => {
            directory_v1.submission_rcpt_verdict(a), (SELECT username FROM directory_v1.login(a)), u.home,
            (SELECT canonical FROM directory_v1.recipient(a)), directory_v1.forward_targets(a), u.shared, u.addresses,
            (SELECT mailbox FROM directory_v1.credentials(a)), (SELECT domain FROM directory_v1.sending(a)),
-           (SELECT home FROM directory_v1.store_user(a, 'a', 'lmtp')), directory_v1.mailbox_of(a),
+           (SELECT home FROM directory_v1.store_user(a, 'a', 'lmtp')) AS stored, directory_v1.mailbox_of(a),
            directory_v1.address_of(u.uuid), directory_v1.move_target(a, 'a')
     FROM (SELECT CASE WHEN i % 3 = 0 THEN 'nobody+' WHEN i < 50 THEN 'f' ELSE 'm' END || i * 37 || '@example.org' AS a
           FROM generate_series(1, 500) i) asked
-    LEFT JOIN LATERAL (SELECT home, shared, addresses FROM directory_v1.userdb WHERE username = a OFFSET 0) u ON true`;
+    LEFT JOIN LATERAL (SELECT uuid, home, shared, addresses FROM directory_v1.userdb WHERE username = a OFFSET 0) u ON true`;
 
   /** The sessions of a pool report their statistics when they end. */
   async function scansBy(work: (directory: Directory) => Promise<void>): Promise<number> {
@@ -114,6 +114,7 @@ describe('with 100,000 addresses', () => {
       await test.server.query('posthorn_store', "SELECT * FROM directory_v1.declared_sieve('a', now())");
     });
     expect(answers.filter((row) => row.home !== null)).toHaveLength(301);
+    expect(answers.filter((row) => row.stored !== null)).toHaveLength(301);
     expect(answers.filter((row) => row.forward_targets === 'x@outside.test')).toHaveLength(33);
     expect(count).toBe(0);
   });
