@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { chartValues } from './chart-values.js';
 import { escapeBraces, type HelmWriter, helmWriter } from './helm.js';
 import { Operator, type OperatorProps, watchedNamespaceBinding } from './operator.js';
-import { LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
+import { CLUSTER_RULES, LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
 import { valuesYaml } from './values-yaml.js';
 
 /** Where the repository's files are that the chart takes in. */
@@ -34,6 +34,10 @@ export function chartFiles({ root, version }: ChartSources): Map<string, string>
     ['templates/_helpers.tpl', readFileSync(join(import.meta.dirname, 'chart', '_helpers.tpl'), 'utf8')],
     ['templates/serviceaccount.yaml', write(operator.serviceAccount)],
     ['templates/clusterrole.yaml', helm.write(operator.clusterRole.toJson(), reasons(OPERATOR_RULES))],
+    [
+      'templates/nodes.yaml',
+      `${helm.write(operator.nodesRole.toJson(), reasons(CLUSTER_RULES))}---\n${write(operator.nodesRoleBinding)}`,
+    ],
     ['templates/bindings.yaml', bindingsTemplate(write(operator.clusterRoleBinding), write(watched))],
     [
       'templates/leader-election.yaml',

@@ -3,7 +3,7 @@ import { type ChartSources, crds } from './chart.js';
 import { defaultValues } from './chart-values.js';
 import { yamlText } from './helm.js';
 import { Operator } from './operator.js';
-import { LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
+import { CLUSTER_RULES, LEADER_RULES, OPERATOR_RULES, reasons } from './operator-rbac.js';
 
 /** Namespace of the plain manifest. */
 const NAMESPACE = 'posthorn-system';
@@ -32,6 +32,7 @@ export function plainManifest({ root, version }: ChartSources): string {
   const objects = [
     operator.serviceAccount,
     operator.clusterRoleBinding,
+    operator.nodesRoleBinding,
     operator.leaderRoleBinding,
     operator.metricsService,
     operator.deployment,
@@ -41,6 +42,7 @@ export function plainManifest({ root, version }: ChartSources): string {
     yamlText(namespaceObject()),
     ...crds(root).map(([, text]) => text),
     yamlText(operator.clusterRole.toJson(), reasons(OPERATOR_RULES)),
+    yamlText(operator.nodesRole.toJson(), reasons(CLUSTER_RULES)),
     yamlText(operator.leaderRole.toJson(), reasons(LEADER_RULES)),
     ...objects.map((object) => yamlText(object.toJson())),
   ]

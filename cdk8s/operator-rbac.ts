@@ -16,13 +16,19 @@ export const OPERATOR_RULES: readonly Rule[] = [
   {
     reason: 'The declared state. Patch: finalizers, which are removed when data has been dealt with.',
     apiGroups: ['posthorn.dev'],
-    resources: ['mailsystems', 'maildomains', 'mailboxes', 'forwardrules'],
+    resources: ['mailsystems', 'maildomains', 'mailboxes', 'forwardrules', 'mailboxmoves'],
     verbs: [...READ, 'patch'],
   },
   {
     reason: 'Conditions.',
     apiGroups: ['posthorn.dev'],
-    resources: ['mailsystems/status', 'maildomains/status', 'mailboxes/status', 'forwardrules/status'],
+    resources: [
+      'mailsystems/status',
+      'maildomains/status',
+      'mailboxes/status',
+      'forwardrules/status',
+      'mailboxmoves/status',
+    ],
     verbs: ['update'],
   },
   {
@@ -45,7 +51,7 @@ export const OPERATOR_RULES: readonly Rule[] = [
   },
   {
     reason:
-      'Pods are read for conditions and deleted one by one to roll them; patch is handed on to Patroni, which labels its own.',
+      'Pods are read for conditions and deleted one by one to roll them; patch: the label of a primary store, and handed on to Patroni, which labels its own.',
     apiGroups: [''],
     resources: ['pods'],
     verbs: [...READ, 'patch', 'delete'],
@@ -93,6 +99,17 @@ export const OPERATOR_RULES: readonly Rule[] = [
     apiGroups: [''],
     resources: ['events'],
     verbs: ['create', 'patch'],
+  },
+];
+
+/** What the operator may see of the whole cluster, whichever namespaces it looks after. */
+export const CLUSTER_RULES: readonly Rule[] = [
+  {
+    reason:
+      'Nodes that are drained or about to be removed: primaries leave them first. Without it they do so only when their pod is deleted.',
+    apiGroups: [''],
+    resources: ['nodes'],
+    verbs: ['list', 'watch'],
   },
 ];
 

@@ -2,7 +2,7 @@ import { ApiObject, type App, Chart } from 'cdk8s';
 import type { Construct } from 'constructs';
 import type { Token } from './helm.js';
 import { OPERATOR_LABELS } from './network.js';
-import { LEADER_RULES, OPERATOR_RULES, policyRules } from './operator-rbac.js';
+import { CLUSTER_RULES, LEADER_RULES, OPERATOR_RULES, policyRules } from './operator-rbac.js';
 
 /** A value, or a token for the Helm expression that gives it. */
 type Value<T> = T | Token;
@@ -40,6 +40,8 @@ export class Operator extends Chart {
   readonly serviceAccount: ApiObject;
   readonly clusterRole: ApiObject;
   readonly clusterRoleBinding: ApiObject;
+  readonly nodesRole: ApiObject;
+  readonly nodesRoleBinding: ApiObject;
   readonly leaderRole: ApiObject;
   readonly leaderRoleBinding: ApiObject;
   readonly deployment: ApiObject;
@@ -59,6 +61,17 @@ export class Operator extends Chart {
       'ClusterRoleBinding',
       { roleRef: roleRef('ClusterRole'), subjects: [account] },
       false,
+    );
+    const nodes = { ...props, name: `${props.name}-nodes` };
+    this.nodesRole = object(this, nodes, rbac, 'ClusterRole', { rules: policyRules(CLUSTER_RULES) }, false, 'Nodes');
+    this.nodesRoleBinding = object(
+      this,
+      nodes,
+      rbac,
+      'ClusterRoleBinding',
+      { roleRef: { ...roleRef('ClusterRole'), name: nodes.name }, subjects: [account] },
+      false,
+      'Nodes',
     );
     this.leaderRole = object(this, props, rbac, 'Role', { rules: policyRules(LEADER_RULES) });
     this.leaderRoleBinding = object(this, props, rbac, 'RoleBinding', {
@@ -94,8 +107,9 @@ function object(
   kind: string,
   body: object,
   namespaced = true,
+  prefix = '',
 ): ApiObject {
-  return new ApiObject(scope, kind, {
+  return new ApiObject(scope, `${prefix}${kind}`, {
     apiVersion,
     kind,
     metadata: {

@@ -74,6 +74,11 @@ export const mailboxConditions: ConditionDocs = {
       MemberIsItself: 'A Mailbox is no member of itself.',
     },
   },
+  Replicated: {
+    description:
+      'Present and False when the shard should have several copies and has had one only for more than half an hour. It does not count for Ready.',
+    reasons: { SingleCopy: 'The mail is on one volume: see ReplicasReady of the MailSystem.' },
+  },
   Receiving: {
     description:
       'Present and False while the mailbox takes no mail because of what is in it. It does not count for Ready.',
@@ -261,11 +266,54 @@ export const mailSystemConditions: ConditionDocs = {
   },
   ProxyReady: component('The IMAP proxies run.'),
   StoreReady: component('The stores run.'),
+  ReplicasReady: {
+    description:
+      'Every shard has a primary, and its other copies are up to date. status.shards has the details, docs/guides/nodes.md what to do.',
+    reasons: {
+      InSync: 'It has, and they are.',
+      SingleCopies: 'Every shard has a primary; none is declared with more than one copy.',
+      VolumeRefused:
+        'The volumes of a shard are not the ones that held its mail, and there is no other copy. The shard stays closed until the former volume is back or the new one is accepted; the message says how.',
+      NoPrimary: 'A shard has no primary: its mail waits, and nobody can read it.',
+      HandoverOverdue: 'A primary was asked to hand over to another copy more than a minute ago, and has not.',
+      NoNode: 'There is no node for a copy: the cluster has fewer nodes than the shard has copies.',
+      Away: "The pod of a copy does not run: see its pod's events.",
+      Filling: 'The volume of a copy is new and is being filled.',
+      Behind: 'A copy is catching up.',
+      DrainWaits:
+        'A node is being drained that carries a primary, and no other copy is up to date. The eviction of the pod waits.',
+      NotChecked: 'Unknown: the directory, which knows the shards, has not been asked yet.',
+    },
+  },
   Deleting: {
     description: 'Present while the deletion of the MailSystem waits.',
     reasons: {
       InUse: 'MailDomains or Mailboxes live in it, and go on working. Delete them first.',
       Stopping: 'With deletionPolicy Delete: the database is being stopped, then volumes are removed.',
+    },
+  },
+};
+
+export const mailboxMoveConditions: ConditionDocs = {
+  Ready: {
+    description: 'Every mailbox that was to move has moved.',
+    reasons: {
+      Done: 'They have.',
+      Moving: 'They are moving, or wait for their turn.',
+      RolledBack: 'Some did not move and are where they were: status.failures says why. A new MailboxMove tries again.',
+    },
+  },
+  Accepted: {
+    description: 'What is asked for is possible.',
+    reasons: {
+      Accepted: 'It is.',
+      InvalidSpec: INVALID_SPEC,
+      SystemNotFound: 'There is no MailSystem in this namespace, or not the one in spec.system.',
+      AmbiguousSystem: 'The namespace has several MailSystems: say which in spec.system.',
+      ShardNotFound: 'The MailSystem has no shard of the name in spec.to or spec.from.',
+      MailboxNotFound:
+        'spec.mailboxes names a Mailbox that does not exist, has not been placed yet or lives in another MailSystem. The others move.',
+      DirectoryUnavailable: DIRECTORY_UNAVAILABLE,
     },
   },
 };

@@ -70,6 +70,13 @@ export const KINDS = {
     shortNames: ['fwd'],
     printerColumns: columns({ jsonPath: '.spec.address', description: 'Address whose mail is forwarded' }),
   },
+  MailboxMove: {
+    kind: 'MailboxMove',
+    plural: 'mailboxmoves',
+    singular: 'mailboxmove',
+    shortNames: ['mmove'],
+    printerColumns: columns({ jsonPath: '.spec.to', description: 'Shard that mailboxes move to' }),
+  },
 } as const satisfies Record<string, KindNames>;
 
 export type KindName = keyof typeof KINDS;

@@ -1,10 +1,17 @@
 import type { z } from 'zod';
 import type { ConditionDocs } from './condition.js';
-import { forwardRuleConditions, mailboxConditions, mailDomainConditions, mailSystemConditions } from './conditions.js';
+import {
+  forwardRuleConditions,
+  mailboxConditions,
+  mailboxMoveConditions,
+  mailDomainConditions,
+  mailSystemConditions,
+} from './conditions.js';
 import type { Rule } from './fields.js';
 import { forwardRuleSpecSchema, forwardRuleStatusSchema } from './forwardrule.js';
 import { KINDS, type KindName, type KindNames } from './group.js';
 import { mailboxSpecSchema, mailboxStatusSchema } from './mailbox.js';
+import { mailboxMoveSpecSchema, mailboxMoveStatusSchema } from './mailboxmove.js';
 import { mailDomainRules, mailDomainSpecSchema, mailDomainStatusSchema } from './maildomain.js';
 import { mailSystemSpecSchema, mailSystemStatusSchema } from './mailsystem.js';
 
@@ -58,5 +65,15 @@ export const kindDefinitions: Readonly<Record<KindName, KindDefinition>> = {
     status: forwardRuleStatusSchema,
     rules: [],
     conditions: forwardRuleConditions,
+  },
+  MailboxMove: {
+    names: KINDS.MailboxMove,
+    description:
+      'A MailboxMove moves mailboxes to another shard while they are used. Deleting it while it runs leaves those that have not moved where they were.',
+    spec: mailboxMoveSpecSchema,
+    specOptional: false,
+    status: mailboxMoveStatusSchema,
+    rules: [],
+    conditions: mailboxMoveConditions,
   },
 };

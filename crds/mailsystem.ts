@@ -487,6 +487,40 @@ const endpoint = z
   })
   .describe('Where a service is reached.');
 
+const member = z
+  .object({
+    pod: z.string().max(253).describe('Name of the pod.'),
+    node: z.string().max(253).optional().describe('Node that it runs on.'),
+    state: z
+      .enum(['Primary', 'InSync', 'Behind', 'Filling', 'Away', 'NoNode', 'Refused'])
+      .describe(
+        'Primary: people and mail are sent to it. InSync: it has everything but the last moments. Behind: it is catching up. ' +
+          'Filling: its volume is new, and is being filled. Away: its pod does not run. NoNode: there is no node for it. ' +
+          'Refused: its volume is not the one that held the mail, and there is no copy to fill it from.',
+      ),
+    seeded: z
+      .boolean()
+      .describe('Whether its volume has held all mail of the shard: only then it may become the primary.'),
+    lag: z
+      .string()
+      .max(64)
+      .optional()
+      .describe('With Behind and Filling: how far it is behind, or has come. In coarse steps.'),
+  })
+  .describe('A copy of a shard.');
+
+const shardStatus = z
+  .object({
+    name: z.string().max(63).describe('Name of the shard.'),
+    primary: z.string().max(253).optional().describe('Pod that is the primary. Absent while there is none.'),
+    epoch: z.int().min(0).describe('Rises by one with each change of the primary. 0: there was none yet.'),
+    members: z.array(member).max(16).meta({
+      description: 'Its copies.',
+      'x-kubernetes-list-type': 'atomic',
+    }),
+  })
+  .describe('A shard of the store.');
+
 export const mailSystemStatusSchema = z
   .object({
     observedGeneration: observedGenerationSchema,
@@ -495,6 +529,15 @@ export const mailSystemStatusSchema = z
       description: 'Where the services are reached.',
       'x-kubernetes-list-type': 'atomic',
     }),
+    shards: z
+      .array(shardStatus)
+      .max(64)
+      .optional()
+      .meta({
+        description: 'The shards of the store, and who is the primary of each.',
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['name'],
+      }),
     detail: detailSchema,
   })
   .describe('The installation as it is. Written by the operator.');

@@ -1,5 +1,6 @@
 import type { ForwardRule } from '../crds/forwardrule.js';
 import type { Mailbox } from '../crds/mailbox.js';
+import type { MailboxMove } from '../crds/mailboxmove.js';
 import type { MailDomain } from '../crds/maildomain.js';
 import { type MailSystem, type MailSystemResolved, resolveMailSystem } from '../crds/mailsystem.js';
 import type { OperatorConfig } from './config.js';
@@ -11,6 +12,8 @@ import { createLandscape } from './forwardrule/landscape.js';
 import { createLiveForwards } from './forwardrule/live.js';
 import { createMailboxController, mailboxIndexes } from './mailbox/controller.js';
 import { enqueueClaimants, enqueueDomain } from './mailbox/dependencies.js';
+import { createMailboxMoveController, mailboxMoveIndexes } from './mailboxmove/controller.js';
+import { emptiedShards } from './mailboxmove/system.js';
 import { createHostingView, mailDomainIndexes, mailSystemIndexes } from './maildomain/controller.js';
 import type { MailDomainDependencies } from './maildomain/dependencies.js';
 import { domainOf } from './maildomain/hosting.js';
@@ -28,6 +31,9 @@ import {
   type WorkloadObject,
 } from './mailsystem/observe.js';
 import { reconcileMailSystem } from './mailsystem/reconcile.js';
+import { createShardsController } from './mailsystem/shards/controller.js';
+import { type NodeObject, trimNode } from './mailsystem/shards/observe.js';
+import { createShardViews } from './mailsystem/shards/views.js';
 import type { Client } from './runtime/client.js';
 import { runController } from './runtime/controller.js';
 import type { EventRecorder } from './runtime/events.js';
@@ -39,7 +45,7 @@ import { createQueue } from './runtime/queue.js';
 import { dkimLabel, type Secret } from './signing/secret.js';
 import { syncSigning } from './signing/sync.js';
 import { createSystems } from './systems.js';
-import { forwardRuleType, mailboxType, mailDomainType, mailSystemType } from './types.js';
+import { forwardRuleType, mailboxMoveType, mailboxType, mailDomainType, mailSystemType } from './types.js';
 import { wire, wireChildren } from './wiring.js';
 
 export interface ControllersOptions {
@@ -77,17 +83,21 @@ export async function startControllers({
   const domains = informer<MailDomain & KubeObject>(mailDomainType, { indexes: mailDomainIndexes });
   const mailboxes = informer<Mailbox & KubeObject>(mailboxType, { indexes: mailboxIndexes });
   const rules = informer<ForwardRule & KubeObject>(forwardRuleType, { indexes: forwardRuleIndexes });
+  const moves = informer<MailboxMove & KubeObject>(mailboxMoveType, { indexes: mailboxMoveIndexes });
   const secrets = informer<KubeObject>(builtin.secret, { metadataOnly: true, transform: onlyVersion });
   const dkimSecrets = informer<Secret>(builtin.secret, { labelSelector: `${dkimLabel}=true` });
   const statefulSets = informer<WorkloadObject>(builtin.statefulSet, children);
   const deployments = informer<WorkloadObject>(builtin.deployment, children);
   const pods = informer<PodObject>(builtin.pod, { ...children, transform: trimPod });
   const services = informer<ServiceObject>(builtin.service, children);
+  // Not waited for: an operator without the right to see nodes does all the rest.
+  const nodes = createInformer<NodeObject>({ client, type: builtin.node, log, metrics, transform: trimNode });
   const informers: Informer<never>[] = [
     mailSystems,
     domains,
     mailboxes,
     rules,
+    moves,
     secrets,
     dkimSecrets,
     statefulSets,
@@ -103,6 +113,7 @@ export async function startControllers({
     domain: createQueue({ name: 'maildomain', metrics }),
     mailbox: createQueue({ name: 'mailbox', metrics }),
     rule: createQueue({ name: 'forwardrule', metrics }),
+    move: createQueue({ name: 'mailboxmove', metrics }),
   };
   const now = () => new Date();
   const isLeaving = (systemKey: string): boolean => {
@@ -113,8 +124,12 @@ export async function startControllers({
   const systemSpec = (systemKey: string): MailSystemResolved | undefined => resolved(mailSystems.cache.get(systemKey));
   const signingDeps = { secrets: dkimSecrets.cache, hosted: hosting.hosted, log };
 
+  const shards = createShardViews();
   const mailbox = createMailboxController({
     client,
+    shards,
+    emptied: (systemKey) =>
+      emptiedShards(moves.cache.values(), (ns) => mailSystems.cache.byIndex('namespace', ns), systemKey),
     mailboxes,
     domains,
     secrets,
@@ -158,7 +173,35 @@ export async function startControllers({
     now,
     metrics,
   });
+  const mailboxMove = createMailboxMoveController({
+    client,
+    moves,
+    mailboxes,
+    mailSystems,
+    hosting: hosting.domain,
+    systems,
+    isLeaving,
+    queue: queues.move,
+    mailboxQueue: queues.mailbox,
+    events,
+    log,
+    now,
+    metrics,
+  });
   const looks = createLooks();
+  const shardsController = createShardsController({
+    client,
+    mailSystems,
+    systems,
+    statefulSets: statefulSets.cache,
+    pods,
+    nodes,
+    views: shards,
+    events,
+    log,
+    now,
+    metrics,
+  });
   const onDomain = (ns: string, domain: string): void => {
     enqueueDomain(mailbox.deps, ns, domain);
     enqueueRulesOfDomain(forwardRule.deps, ns, domain);
@@ -175,6 +218,7 @@ export async function startControllers({
     systems,
     connect,
     looks,
+    shards,
     usedBy: (systemKey) => usedBy(hosting.hosted(systemKey), mailboxes),
     keys,
     syncSigning: async (systemKey) => {
@@ -206,9 +250,14 @@ export async function startControllers({
     now,
   };
 
+  shards.onChange((key, { status, alone }) => {
+    if (status) queues.system.add(key);
+    for (const shard of alone)
+      for (const each of mailboxes.cache.keysByIndex('shard', shard)) queues.mailbox.add(each, { background: true });
+  });
   wire({ mailSystems, domains, mailboxes, rules, dkimSecrets, queues, systems, looks, onDomain });
   wireChildren([statefulSets, deployments, services, pods] as Informer<KubeObject>[], queues.system, looks);
-  for (const each of informers) each.start();
+  for (const each of [...informers, nodes]) each.start();
   await Promise.all(informers.map((each) => each.synced));
 
   // Only now: what isn't in a cache would be taken for absent, and said to be.
@@ -229,15 +278,17 @@ export async function startControllers({
       metrics,
       reconcile: (key) => reconcileMailDomain(domainDeps, key),
     }),
+    shardsController.start(),
     mailbox.start(),
     forwardRule.start(),
+    mailboxMove.start(),
   ];
 
   return {
     hasSynced: () => informers.every((each) => each.hasSynced()),
     stop: async () => {
       await Promise.all(running.map((controller) => controller.stop()));
-      await Promise.all(informers.map((each) => each.stop()));
+      await Promise.all([...informers, nodes].map((each) => each.stop()));
       for (const system of [...systems.all()]) {
         systems.detach(system.key);
         system.signing.close();
@@ -279,12 +330,19 @@ function onlyVersion(object: KubeObject): KubeObject {
   return { apiVersion: object.apiVersion, kind: object.kind, metadata: { name, namespace, uid, resourceVersion } };
 }
 
+/** Conditions that are looked at: whether it works, and whether there is a node for it. */
+const POD_CONDITIONS = new Set(['Ready', 'PodScheduled']);
+
 function trimPod(pod: PodObject): PodObject {
   const { name, namespace, uid, resourceVersion, labels, ownerReferences, deletionTimestamp } = pod.metadata;
+  const conditions = (pod.status?.conditions ?? []).filter((c) => POD_CONDITIONS.has(c.type));
   return {
     apiVersion: pod.apiVersion,
     kind: pod.kind,
     metadata: { name, namespace, uid, resourceVersion, labels, ownerReferences, deletionTimestamp },
-    status: { conditions: (pod.status?.conditions ?? []).filter((c) => c.type === 'Ready') },
+    spec: { nodeName: pod.spec?.nodeName, containers: pod.spec?.containers?.map(({ name }) => ({ name })) ?? [] },
+    status: {
+      conditions: conditions.map(({ type, status, lastTransitionTime }) => ({ type, status, lastTransitionTime })),
+    },
   };
 }

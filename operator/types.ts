@@ -10,3 +10,4 @@ export const mailSystemType = typeOf(KINDS.MailSystem);
 export const mailDomainType = typeOf(KINDS.MailDomain);
 export const mailboxType = typeOf(KINDS.Mailbox);
 export const forwardRuleType = typeOf(KINDS.ForwardRule);
+export const mailboxMoveType = typeOf(KINDS.MailboxMove);

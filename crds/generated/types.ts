@@ -307,6 +307,8 @@ export interface MailSystemStatus {
   conditions?: MailSystemStatusCondition[];
   /** Where the services are reached. */
   endpoints?: MailSystemStatusEndpoint[];
+  /** The shards of the store, and who is the primary of each. */
+  shards?: MailSystemStatusShard[];
   /** The state in one line, for kubectl get. */
   detail?: string;
 }
@@ -335,6 +337,32 @@ export interface MailSystemStatusEndpoint {
   host: string;
   /** TCP port. */
   port: number;
+}
+
+/** A shard of the store. */
+export interface MailSystemStatusShard {
+  /** Name of the shard. */
+  name: string;
+  /** Pod that is the primary. Absent while there is none. */
+  primary?: string;
+  /** Rises by one with each change of the primary. 0: there was none yet. */
+  epoch: number;
+  /** Its copies. */
+  members: MailSystemStatusShardMember[];
+}
+
+/** A copy of a shard. */
+export interface MailSystemStatusShardMember {
+  /** Name of the pod. */
+  pod: string;
+  /** Node that it runs on. */
+  node?: string;
+  /** Primary: people and mail are sent to it. InSync: it has everything but the last moments. Behind: it is catching up. Filling: its volume is new, and is being filled. Away: its pod does not run. NoNode: there is no node for it. Refused: its volume is not the one that held the mail, and there is no copy to fill it from. */
+  state: 'Primary' | 'InSync' | 'Behind' | 'Filling' | 'Away' | 'NoNode' | 'Refused';
+  /** Whether its volume has held all mail of the shard: only then it may become the primary. */
+  seeded: boolean;
+  /** With Behind and Filling: how far it is behind, or has come. In coarse steps. */
+  lag?: string;
 }
 
 /** A MailDomain is a domain whose mail a MailSystem receives, stores and signs. */
@@ -726,4 +754,73 @@ export interface ForwardRuleStatusCondition {
   lastTransitionTime: string;
   /** metadata.generation that the condition was computed from. Smaller than the current one: out of date. */
   observedGeneration?: number;
+}
+
+/** A MailboxMove moves mailboxes to another shard while they are used. Deleting it while it runs leaves those that have not moved where they were. */
+export interface MailboxMove {
+  apiVersion: 'posthorn.dev/v1alpha1';
+  kind: 'MailboxMove';
+  metadata?: Metadata;
+  spec: MailboxMoveSpec;
+  status?: MailboxMoveStatus;
+}
+
+/** What moves, and where to. */
+export interface MailboxMoveSpec {
+  /** MailSystem whose mailboxes move, in this namespace. Default: the only one there is. */
+  system?: string;
+  /** Mailboxes to move: the name of one in this namespace, or NAMESPACE/NAME for that of a tenant. Either this or from. */
+  mailboxes?: string[];
+  /** Shard to be emptied: all its mailboxes move, and new ones are placed elsewhere as long as this object exists. Either this or mailboxes. */
+  from?: string;
+  /** Shard that they move to. */
+  to: string;
+  /** How many move at a time. The only field that can be changed. Default: 2. */
+  concurrency?: number;
+}
+
+/** How far it is. Written by the operator. */
+export interface MailboxMoveStatus {
+  /** metadata.generation that this status was computed from. */
+  observedGeneration?: number;
+  /** The state, one condition per aspect. Ready sums them up: it is True when what the spec asks for works. */
+  conditions?: MailboxMoveStatusCondition[];
+  /** Of one mailbox: Pending, PreSync (it is copied while it is used), Draining (sessions are ended, mail waits), Switching (the last changes follow, both copies are compared), Verifying (it is used at its new place, and the old one is looked at for late changes), Done or RolledBack (it is where it was). Of several: Pending, Moving, Done or RolledBack (none has moved). */
+  phase?: 'Pending' | 'PreSync' | 'Draining' | 'Switching' | 'Verifying' | 'Moving' | 'Done' | 'RolledBack';
+  /** Mailboxes that are to move. */
+  total?: number;
+  /** Mailboxes that have moved. */
+  moved?: number;
+  /** Mailboxes that move now. */
+  running?: number;
+  /** Mailboxes that did not move and are where they were. */
+  failed?: number;
+  /** The first 20 of these. */
+  failures?: MailboxMoveStatusFailure[];
+  /** The state in one line, for kubectl get. */
+  detail?: string;
+}
+
+/** One aspect of the state. */
+export interface MailboxMoveStatusCondition {
+  /** What the condition is about, for example Ready. */
+  type: string;
+  /** Whether it is so. */
+  status: 'True' | 'False' | 'Unknown';
+  /** Why, as one CamelCase word for programs. The words are constant. */
+  reason: string;
+  /** Why, for people: what is wrong, where, and what to do. Empty when there is nothing to say. */
+  message: string;
+  /** When the status last changed from one of True, False and Unknown to another. */
+  lastTransitionTime: string;
+  /** metadata.generation that the condition was computed from. Smaller than the current one: out of date. */
+  observedGeneration?: number;
+}
+
+/** A mailbox that did not move. */
+export interface MailboxMoveStatusFailure {
+  /** Name of the Mailbox, or NAMESPACE/NAME. */
+  mailbox: string;
+  /** Why it did not move. It is where it was. */
+  message: string;
 }

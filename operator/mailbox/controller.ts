@@ -28,6 +28,8 @@ export const mailboxIndexes = {
   secret: (m: Mailbox) => secretNames(m).map((name) => `${m.metadata.namespace}/${name}`),
   uid: (m: Mailbox) => [m.metadata.uid ?? ''],
   uuid: (m: Mailbox) => [uuidOf(m)],
+  /** Where it is said to live. */
+  shard: (m: Mailbox) => (m.status?.shard === undefined ? [] : [m.status.shard]),
   /** `namespace/name` of the members. */
   member: (m: Mailbox) => memberNames(m).map((name) => `${m.metadata.namespace}/${name}`),
 };

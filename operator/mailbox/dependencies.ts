@@ -1,5 +1,6 @@
 import type { Mailbox } from '../../crds/mailbox.js';
 import type { Directory } from '../directory/directory.js';
+import type { ShardViews } from '../mailsystem/shards/views.js';
 import type { Client } from '../runtime/client.js';
 import type { EventRecorder } from '../runtime/events.js';
 import type { Informer } from '../runtime/informer.js';
@@ -24,6 +25,10 @@ export interface MailboxDependencies {
   /** The MailDomain that hosts a domain for objects of a namespace. */
   hosting: (namespace: string, domain: string) => HostingDomain | undefined;
   systems: Systems;
+  /** How the shards are. */
+  shards: ShardViews;
+  /** Shards of a MailSystem that are being emptied. */
+  emptied: (systemKey: string) => ReadonlySet<string>;
   /** Whether that MailSystem is being deleted or is gone. */
   isLeaving: (systemKey: string) => boolean;
   passwords: PasswordResolver;

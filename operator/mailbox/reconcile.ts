@@ -11,7 +11,7 @@ import { learnInventory } from './inventory.js';
 import { memberNames } from './members.js';
 import { pardon } from './pardon.js';
 import type { AppPasswordPlan, KnownPassword, PasswordPlan } from './password.js';
-import { placeMailbox } from './placement.js';
+import { candidates, placeMailbox } from './placement.js';
 import { type Plan, report, wasProvisioned } from './report.js';
 import { declaredRow } from './row.js';
 
@@ -156,7 +156,8 @@ function rowOf(
   system: AttachedSystem,
 ): MailboxRow {
   if (desired === undefined) throw new Error(`Mailbox ${object.metadata.name}: nothing to project`);
-  const shards = system.spec.store.shards.map((shard) => shard.name);
+  const loads = deps.shards.get(system.key)?.loads;
+  const shards = candidates(system.spec.store.shards, loads, deps.emptied(system.key));
   return {
     ...declaredRow(object, desired, system),
     shard: placeMailbox(desired.uuid, shards, shardsOfMembers(deps, object)),

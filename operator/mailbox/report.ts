@@ -93,7 +93,7 @@ function observationOf(
   };
 }
 
-type InEffect = Pick<MailboxObservation, 'state' | 'sieve' | 'members' | 'full' | 'incidents'>;
+type InEffect = Pick<MailboxObservation, 'state' | 'sieve' | 'members' | 'alone' | 'full' | 'incidents'>;
 
 function inEffect(
   deps: MailboxDependencies,
@@ -106,6 +106,7 @@ function inEffect(
     state: spec && stateInEffect(spec, deps.now()),
     sieve: scriptState(deps, object, desired),
     members: membersOf(deps, object, desired, outcome.shard ?? object.status?.shard),
+    alone: aloneSince(deps, object, desired.system, outcome.shard),
     full: deps.reports.of(desired.system).full.has(desired.uuid),
     incidents: incidentsOf(deps, desired),
   };
@@ -119,6 +120,23 @@ function notInEffect({ status }: Mailbox): InEffect {
     full: false,
     incidents: [],
   };
+}
+
+/** Until the shards have been looked at, what was said before stands. */
+function aloneSince(
+  { shards }: MailboxDependencies,
+  object: Mailbox,
+  system: string,
+  shard: string | undefined,
+): Date | undefined {
+  const view = shards.get(system);
+  if (view !== undefined) {
+    const since = view.alone.get(shard ?? '');
+    return since === undefined ? undefined : new Date(since);
+  }
+  const said = object.status?.conditions?.find(({ type }) => type === 'Replicated')?.message;
+  const [, day, time] = /since (\S+) (\S+) UTC/.exec(said ?? '') ?? [];
+  return day === undefined ? undefined : new Date(`${day}T${time}Z`);
 }
 
 function scriptState(deps: MailboxDependencies, object: Mailbox, desired: DesiredMailbox): ScriptState | undefined {

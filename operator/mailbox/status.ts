@@ -13,7 +13,13 @@ export interface PasswordProblem {
 export type ScriptState = 'pending' | { error: string | null };
 
 /** Conditions that are there only when there is something to say. */
-export const OCCASIONAL: ReadonlySet<string> = new Set(['SieveReady', 'MembersReady', 'Receiving', 'Sending']);
+export const OCCASIONAL: ReadonlySet<string> = new Set([
+  'SieveReady',
+  'MembersReady',
+  'Replicated',
+  'Receiving',
+  'Sending',
+]);
 
 /** What happened to one Mailbox in one reconciliation. */
 export interface MailboxObservation {
@@ -33,6 +39,8 @@ export interface MailboxObservation {
   sieve?: ScriptState | undefined;
   /** Of a shared mailbox. */
   members?: ConditionUpdate | undefined;
+  /** Since when its mail has been on one volume only though it should be on several, if that is long ago. */
+  alone?: Date | undefined;
   /** Whether its store has found it full. */
   full: boolean;
   /** What it did that is not over yet. */
@@ -57,7 +65,13 @@ export function mailboxStatus(observation: MailboxObservation): { conditions: Co
       ? { type: 'Ready', status: 'True', reason: 'Provisioned', message: readyMessage(observation) }
       : { ...bad, type: 'Ready' };
   // What its owner does is no fault of what the object asks for: these don't count for Ready.
-  const conditions = [ready, ...parts, ...receivingVerdict(observation), ...sendingVerdict(observation.incidents)];
+  const conditions = [
+    ready,
+    ...parts,
+    ...replicatedVerdict(observation),
+    ...receivingVerdict(observation),
+    ...sendingVerdict(observation.incidents),
+  ];
   return { conditions, detail: detailOf(observation, bad) };
 }
 
@@ -153,6 +167,12 @@ function sieveVerdict(sieve: ScriptState | undefined): ConditionUpdate[] {
 /** What tables and Events print as one line. */
 function oneLine(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, '; ');
+}
+
+function replicatedVerdict({ alone, outcome }: MailboxObservation): ConditionUpdate[] {
+  if (alone === undefined) return [];
+  const message = `The mail is on one volume only since ${minute(alone)}: the other copies of shard ${outcome?.shard ?? ''} are not up to date. ReplicasReady of the MailSystem tells why.`;
+  return [{ type: 'Replicated', status: 'False', reason: 'SingleCopy', message }];
 }
 
 function receivingVerdict({ full, quota }: MailboxObservation): ConditionUpdate[] {

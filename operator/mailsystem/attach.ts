@@ -1,7 +1,8 @@
-import { names, type SystemIdentity, serviceHost } from '../../cdk8s/names.js';
-import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
+import { names, podHost, type SystemIdentity, serviceHost } from '../../cdk8s/names.js';
+import { durabilityOf, type MailSystem, type MailSystemResolved } from '../../crds/mailsystem.js';
 import type { Directory } from '../directory/directory.js';
 import { DirectoryUnavailable } from '../directory/errors.js';
+import type { ShardRow } from '../directory/rows.js';
 import type { ConditionUpdate } from '../runtime/conditions.js';
 import { ensureDkimKey } from '../signing/ensure.js';
 import { DEFAULT_SELECTOR } from '../signing/sync.js';
@@ -9,7 +10,7 @@ import type { AttachedSystem } from '../systems.js';
 import type { Certificates } from './certificates.js';
 import type { MailSystemDependencies } from './dependencies.js';
 
-const [LMTP_PORT, IMAP_PORT, SIEVE_PORT] = [10024, 10143, 14190];
+const [LMTP_PORT, IMAP_PORT, SIEVE_PORT, AGENT_PORT] = [10024, 10143, 14190, 10028];
 
 interface Input {
   key: string;
@@ -91,15 +92,7 @@ async function bringUpToDate(
   if (applied.length > 0)
     deps.log.info({ system: object.metadata.name, migrations: applied }, 'migrated the directory');
   const identity = identityOf(deps, object);
-  await directory.projectShards(
-    spec.store.shards.map(({ name }) => ({
-      name,
-      host: shardHost(identity, name),
-      lmtpPort: LMTP_PORT,
-      imapPort: IMAP_PORT,
-      sievePort: SIEVE_PORT,
-    })),
-  );
+  await directory.projectShards(shardRows(identity, spec.store));
   const { userHour, userDay, domainHour = null } = spec.limits.sending;
   await directory.projectSettings({
     postmaster: spec.postmaster ?? null,
@@ -124,9 +117,26 @@ async function maintain(directory: Directory, { now }: MailSystemDependencies, s
   maintained.set(directory, { at, srsRotateDays });
 }
 
-/** A shard has one pod so far: its own name, which a headless Service resolves even when the pod is not ready. */
-function shardHost(identity: SystemIdentity, shard: string): string {
-  return serviceHost(identity, names(identity.name).store(shard));
+/** The shards as the directory has them: each with its members, which are found by their pods' names. */
+export function shardRows(identity: SystemIdentity, store: MailSystemResolved['store']): ShardRow[] {
+  return store.shards.map((shard) => {
+    const service = names(identity.name).store(shard.name);
+    return {
+      name: shard.name,
+      host: serviceHost(identity, service),
+      lmtpPort: LMTP_PORT,
+      imapPort: IMAP_PORT,
+      sievePort: SIEVE_PORT,
+      replicas: shard.replicas,
+      durability: durabilityOf(store, shard),
+      withoutReplica: store.withoutReplica,
+      members: Array.from({ length: shard.replicas }, (_, member) => ({
+        member,
+        host: podHost(identity, service, `${service}-${member}`),
+        port: AGENT_PORT,
+      })),
+    };
+  });
 }
 
 const signingUnknown: ConditionUpdate = {

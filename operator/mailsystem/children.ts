@@ -6,7 +6,7 @@ import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin, type KubeObject, refOf } from '../runtime/object.js';
 import type { Certificates } from './certificates.js';
 import type { MailSystemDependencies } from './dependencies.js';
-import { bySystem, observePod } from './observe.js';
+import { bySystem, componentLabel, observePod, type WorkloadObject } from './observe.js';
 import { podToReplace } from './rollout.js';
 import { growVolumes } from './volumes.js';
 
@@ -82,11 +82,14 @@ function appliedVerdict({ errors }: ApplySetResult): ConditionUpdate {
   };
 }
 
-/** Deletes at most one outdated pod of each StatefulSet (their updateStrategy is OnDelete). */
+/**
+ * Deletes at most one outdated pod of each StatefulSet (their updateStrategy is OnDelete). Shards with several copies are
+ * rolled where their primaries are known (shards/).
+ */
 export async function rollOne(deps: MailSystemDependencies, key: string): Promise<void> {
   for (const set of deps.statefulSets.byIndex(bySystem, key)) {
     const { updateRevision, observedGeneration } = set.status ?? {};
-    if (updateRevision === undefined || observedGeneration !== set.metadata.generation) continue;
+    if (updateRevision === undefined || observedGeneration !== set.metadata.generation || hasCopies(set)) continue;
     const mine = deps.pods
       .byIndex(bySystem, key)
       .filter((pod) => pod.metadata.ownerReferences?.some((owner) => owner.uid === set.metadata.uid));
@@ -96,4 +99,8 @@ export async function rollOne(deps: MailSystemDependencies, key: string): Promis
     deps.log.info({ pod: name, statefulSet: set.metadata.name }, 'replacing a pod that runs an older specification');
     await deps.client.delete(builtin.pod, refOf(pod), { uid: pod.metadata.uid });
   }
+}
+
+function hasCopies({ metadata, spec }: WorkloadObject): boolean {
+  return metadata.labels?.[componentLabel] === 'store' && (spec?.replicas ?? 1) > 1;
 }

@@ -10,6 +10,7 @@ import type { Systems } from '../systems.js';
 import type { Connect } from './connect.js';
 import type { Looks } from './looks.js';
 import type { PodObject, ServiceObject, WorkloadObject } from './observe.js';
+import type { ShardViews } from './shards/views.js';
 
 /** What the reconciliation of MailSystems works with. */
 export interface MailSystemDependencies {
@@ -24,6 +25,8 @@ export interface MailSystemDependencies {
   systems: Systems;
   connect: Connect;
   looks: Looks;
+  /** What is known of the shards. */
+  shards: ShardViews;
   /** How many MailDomains and Mailboxes live in it. */
   usedBy: (systemKey: string) => { domains: number; mailboxes: number };
   /** Where DKIM keys are kept: the hostname's signs the mx's own bounces. */

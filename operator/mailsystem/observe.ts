@@ -17,7 +17,8 @@ export interface WorkloadObject extends KubeObject {
 
 /** A Pod, as far as we read it. */
 export interface PodObject extends KubeObject {
-  status?: { conditions?: { type: string; status: string }[] };
+  spec?: { nodeName?: string | undefined; containers?: { name: string }[] };
+  status?: { conditions?: { type: string; status: string; lastTransitionTime?: string | undefined }[] };
 }
 
 /** A Service, as far as we read it. */

@@ -1,6 +1,6 @@
 import { names } from '../../cdk8s/names.js';
 import type { MailSystem, MailSystemResolved } from '../../crds/mailsystem.js';
-import { type ConditionUpdate, setConditions, writeStatus } from '../runtime/conditions.js';
+import { type ConditionUpdate, findCondition, setConditions, writeStatus } from '../runtime/conditions.js';
 import { mailSystemType } from '../types.js';
 import type { MailSystemDependencies } from './dependencies.js';
 import { bySystem, observeEndpoints, observeWorkload, type ServiceObject } from './observe.js';
@@ -23,11 +23,9 @@ export async function writeSystemStatus(
     (w) => observeWorkload(w) ?? [],
   );
   const endpoints = spec === undefined ? [] : observeEndpoints(publicServices(deps, key, object.metadata.name), spec);
-  const { conditions, detail } = systemStatus({
-    workloads,
-    verdicts,
-    endpoints,
-  });
+  const view = deps.shards.get(key);
+  const replicas = view === undefined ? saidOfReplicas(object) : [view.verdict];
+  const { conditions, detail } = systemStatus({ workloads, verdicts: [...verdicts, ...replicas], endpoints });
   const generation = stale.metadata.generation ?? 0;
   const status = {
     ...object.status,
@@ -37,6 +35,7 @@ export async function writeSystemStatus(
       now: deps.now().toISOString(),
     }),
     endpoints,
+    ...(view === undefined ? {} : { shards: view.statuses }),
     detail,
   };
   const written = await writeStatus({
@@ -47,6 +46,15 @@ export async function writeSystemStatus(
     fieldManager: FIELD_MANAGER,
   });
   if (written) deps.mailSystems.observe(written as MailSystem);
+}
+
+/** Until the directory has been asked, what was said before stands. */
+function saidOfReplicas({ status }: MailSystem): ConditionUpdate[] {
+  const type = 'ReplicasReady';
+  const said = findCondition(status?.conditions, type);
+  if (said !== undefined) return [{ type, status: said.status, reason: said.reason, message: said.message }];
+  const message = 'The directory, which knows the shards, has not been asked yet.';
+  return [{ type, status: 'Unknown', reason: 'NotChecked', message }];
 }
 
 /** Conditions that are there only when there is something to say. */
