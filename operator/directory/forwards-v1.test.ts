@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { CourierTarget, ForwardRow } from './rows.js';
 import { forward, mailbox, setHeartbeatAge, startDirectory, type TestDirectory } from './testing/directory.js';
 import type { TestPostgres } from './testing/postgres.js';
 
@@ -252,15 +253,23 @@ it('what a forward and the mailbox on its address require holds together', async
   await test.directory.projectForwards([onAlias]);
 });
 
+/** `RULEUID.KEY`, as the directory makes it. */
+async function token(rule: ForwardRow, target: object): Promise<string> {
+  const sql = 'SELECT posthorn.courier_key($1) AS key';
+  const [row] = await test.server.query<{ key: string }>('posthorn', sql, [JSON.stringify(target)]);
+  return `${rule.object.uid}.${row?.key}`;
+}
+
 describe('at the forward role and the courier', () => {
-  const bot = (n: number) => `${bots.object.uid}.${n}@courier.invalid`;
+  const bot = async (target: object) => `${await token(bots, target)}@courier.invalid`;
 
   it('gives what lies outside, webhooks and commands', async () => {
     expect(await list('forward_targets', 'plain@example.org')).toEqual(['out@outside.test', 'two@outside.test']);
-    expect(await list('forward_targets', 'bots@example.org')).toEqual([bot(0), bot(2)]);
+    const both = [await bot(webhook), await bot(command)];
+    expect((await list('forward_targets', 'bots@example.org'))?.toSorted()).toEqual(both.toSorted());
     expect(await list('forward_targets', `${main.object.uid}@forward.invalid`)).toEqual(['main@outside.test']);
     expect(await list('forward_targets', 'any+x@example.net')).toEqual(['all@outside.test']);
-    for (const address of ['out@outside.test', bot(0), 'bob@example.org', 'nobody@example.org']) {
+    for (const address of ['out@outside.test', await bot(webhook), 'bob@example.org', 'nobody@example.org']) {
       expect(await ask('forward_targets', address), address).toBeNull();
     }
   });
@@ -291,7 +300,8 @@ describe('at the forward role and the courier', () => {
   it('mail for a forward that is gone, or has no target, waits, without looking like a database that has failed', async () => {
     const going = forward('going', { couriers: [webhook] });
     await test.directory.projectForwards([going]);
-    expect(await ask('courier_target', `${going.object.uid}.0`)).not.toBeNull();
+    const named = await token(going, webhook);
+    expect(await ask('courier_target', named)).not.toBeNull();
     await test.directory.tombstoneForwards([{ uid: going.object.uid }]);
     for (const [address, trouble] of [
       [`${going.object.uid}@forward.invalid`, 'this forward is gone'],
@@ -304,23 +314,23 @@ describe('at the forward role and the courier', () => {
       await expect(ask('forward_targets', address), address).rejects.toThrow(`<${address}>: ${trouble}`);
       expect(await ask('delivered_to', address)).toBe(`450 4.3.0 <${address}>: ${trouble}`);
     }
-    await expect(ask('courier_target', `${going.object.uid}.0`)).rejects.toThrow(/is gone/);
+    for (const gone of [named, `${going.object.uid}.0`]) {
+      await expect(ask('courier_target', gone), gone).rejects.toThrow(/is gone/);
+    }
   });
 
   it('a target or postmaster in .invalid is none: only the rule itself gives its tokens', async () => {
-    const to = [bot(0), `${main.object.uid}@forward.invalid`, 'x@sub.invalid'];
+    const to = [await bot(webhook), `${main.object.uid}@forward.invalid`, 'x@sub.invalid'];
     const sly = forward('sly', { to: [...to, 'out@outside.test'], couriers: [webhook] });
     await test.directory.projectForwards([sly]);
-    expect(await list('forward_targets', 'sly@example.org')).toEqual([
-      `${sly.object.uid}.0@courier.invalid`,
-      'out@outside.test',
-    ]);
+    const own = [`${await token(sly, webhook)}@courier.invalid`, 'out@outside.test'];
+    expect((await list('forward_targets', 'sly@example.org'))?.toSorted()).toEqual(own.toSorted());
     await test.directory.projectForwards([{ ...sly, to, couriers: [] }]);
     await expect(ask('forward_targets', 'sly@example.org')).rejects.toThrow(/no target/);
     expect(await ask('alias', 'sly@example.org')).toBeNull();
     await test.directory.tombstoneForwards([{ uid: sly.object.uid }]);
 
-    await test.directory.projectSettings({ ...settings, postmaster: bot(0) });
+    await test.directory.projectSettings({ ...settings, postmaster: await bot(webhook) });
     expect(await ask('rcpt_verdict', 'abuse@example.org')).toMatch(/^550/);
     expect(await ask('forward_targets', 'abuse@example.org')).toBeNull();
     await test.directory.projectSettings(settings);
@@ -335,12 +345,135 @@ describe('at the forward role and the courier', () => {
 
   it('tells the courier what a token stands for', async () => {
     const rule = { namespace: 'mail', name: 'bots', uid: bots.object.uid };
-    const target = (n: number | string) => ask<object>('courier_target', `${bots.object.uid}.${n}`);
-    expect(await target(0)).toEqual({ rule, address: 'bots@example.org', target: webhook });
+    const told = async (target: object) => ask<object>('courier_target', await token(bots, target));
+    expect(await told(webhook)).toEqual({ rule, address: 'bots@example.org', target: webhook });
+    expect(await told(command)).toMatchObject({ target: command });
+    await expect(told({ webhook: { url: 'https://other.outside.test/' } })).rejects.toThrow(/is gone/);
+    for (const named of ['', '.', '.x', '.-1', '.00000', `.${'0'.repeat(15)}`, `.${'g'.repeat(16)}`]) {
+      expect(await ask('courier_target', bots.object.uid + named), named).toBeNull();
+    }
+  });
+
+  it('still knows the places that the release before wrote into its queues', async () => {
+    const target = (n: number) => ask<object>('courier_target', `${bots.object.uid}.${n}`);
+    expect(await target(0)).toMatchObject({ target: webhook });
     expect(await target(1)).toMatchObject({ target: { refused: 'CommandNotAllowed' } });
     expect(await target(2)).toMatchObject({ target: command });
     await expect(target(3)).rejects.toThrow(/is gone/);
-    for (const n of [-1, 'x', '']) expect(await target(n), String(n)).toBeNull();
+  });
+
+  describe('when the list of targets changes, mail that waits', () => {
+    const hook = (name: string, more = {}) => ({ webhook: { url: `https://${name}.outside.test/`, ...more } });
+    const [a, b, c] = [hook('a'), hook('b'), hook('c')];
+    const refused = { refused: 'WebhookNotAllowed' };
+    let rules = 0;
+
+    /** What mail for `of` becomes when the list has gone through these states. */
+    async function later(of: object, ...lists: CourierTarget[][]): Promise<object | 'waits'> {
+      rules += 1;
+      const rule = forward(`changing${rules}`, { to: ['out@outside.test'], couriers: lists[0] ?? [] });
+      for (const couriers of lists) {
+        const { value } = await test.directory.projectForwards([{ ...rule, couriers }]);
+        expect(value[0]?.result).toBe('written');
+      }
+      const answer = ask<{ target: object }>('courier_target', await token(rule, of));
+      return answer.then(
+        (told) => told?.target ?? 'waits',
+        (error: Error) => (/is gone/.test(error.message) ? 'waits' : Promise.reject(error)),
+      );
+    }
+
+    it.each([
+      [
+        'is put into another order',
+        a,
+        [
+          [a, b, c],
+          [c, a, b],
+        ],
+        a,
+      ],
+      [
+        'gets another in front',
+        command,
+        [
+          [a, command],
+          [b, a, command],
+        ],
+        command,
+      ],
+      ['loses the one in front', b, [[a, b], [b]], b],
+      [
+        'gives it more time',
+        a,
+        [
+          [a, b],
+          [b, hook('a', { timeoutSeconds: 9 })],
+        ],
+        hook('a', { timeoutSeconds: 9 }),
+      ],
+      [
+        'has it edited in its place',
+        b,
+        [
+          [a, b],
+          [a, c],
+        ],
+        c,
+      ],
+      ['has it edited twice', a, [[a], [b], [c]], c],
+      [
+        'has it edited, and then another order',
+        a,
+        [
+          [a, b],
+          [c, b],
+          [b, c],
+        ],
+        c,
+      ],
+      ['has it edited and back', a, [[a], [b], [a]], a],
+      [
+        'has another edited',
+        a,
+        [
+          [a, b],
+          [a, c],
+        ],
+        a,
+      ],
+      ['gets it back', a, [[a, b], [b], [b, a]], a],
+      ['has it refused, and then not', a, [[a], [refused], [a]], a],
+    ] as [string, object, CourierTarget[][], object][])('goes where it went before: %s', async (_, of, lists, to) => {
+      expect(await later(of, ...lists)).toEqual(to);
+    });
+
+    it.each([
+      ['loses it', b, [[a, b], [a]]],
+      ['loses it, and what follows takes its place', a, [[a, b], [b]]],
+      [
+        'loses it for another elsewhere',
+        a,
+        [
+          [a, b],
+          [b, c],
+        ],
+      ],
+      [
+        'loses two for two',
+        a,
+        [
+          [a, b],
+          [c, hook('d')],
+        ],
+      ],
+      ['has a command in its place', a, [[a], [command]]],
+      ['has it refused', a, [[a], [refused]]],
+      ['has it refused, and then another in its place', a, [[a], [refused], [b]]],
+      ['had another edited into what it was, and that is gone', b, [[a, b], [a, c], [a]]],
+    ] as [string, object, CourierTarget[][]][])('waits: the list %s', async (_, of, lists) => {
+      expect(await later(of, ...lists)).toBe('waits');
+    });
   });
 
   it('an inside target that comes to be outside is forwarded, and the other way round', async () => {
@@ -530,7 +663,7 @@ describe('on a replica that lags', () => {
     expect(await there('rcpt_verdict', made.replace('bob@', 'eve@'))).toBe(STALE);
     expect(await recipient('nobody@example.org', replica)).toMatchObject({ verdict: STALE });
     expect(await there('forward_targets', 'out@outside.test')).toBeNull();
-    expect(await there('courier_target', `${bots.object.uid}.0`)).not.toBeNull();
+    expect(await there('courier_target', await token(bots, webhook))).not.toBeNull();
     for (const [name, argument] of [
       ['forward_targets', 'nobody@example.org'],
       ['forward_targets', 'x@forward.invalid'],
@@ -540,7 +673,7 @@ describe('on a replica that lags', () => {
       ['delivered_to', 'x@forward.invalid'],
       ['alias', 'nobody@example.org'],
       ['sender_logins', 'nobody@example.org'],
-      ['courier_target', `${bots.object.uid}.7`],
+      ['courier_target', `${bots.object.uid}.${'7'.repeat(16)}`],
     ] as const) {
       await expect(there(name, argument), name).rejects.toThrow(/catching up/);
     }

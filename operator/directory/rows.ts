@@ -93,10 +93,7 @@ export interface MailboxRow {
   readonly sending?: SendingRow | null | undefined;
 }
 
-/**
- * A webhook or a command of a forward; its place in `ForwardRow.couriers` is the N of `RULEUID.N@courier.invalid`. One that
- * is refused gets no mail and keeps its place.
- */
+/** A webhook or a command of a forward. One that is refused gets no mail, and keeps its place so that it can be edited there. */
 export type CourierTarget = { readonly webhook: object } | { readonly command: object } | { readonly refused: string };
 
 /** A ForwardRule as declared. */

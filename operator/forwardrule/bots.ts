@@ -3,7 +3,7 @@ import type { CourierTarget } from '../directory/rows.js';
 import type { BotContext, Problem, Targets } from './context.js';
 import { webhookProblem } from './webhook.js';
 
-/** The webhooks and commands of a rule, each in its place: mail in the queue names its target by number. Pure. */
+/** The webhooks and commands of a rule, each in its place. Pure. */
 export function botTargets(
   { metadata }: ForwardRule,
   { webhooks, commands }: ForwardRuleResolved,

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 export interface Delivery {
   /** The same for every attempt; see {@link deliveryId}. */
   readonly id: string;
-  /** `RULEUID.N`: what is before the @ of the recipient. */
+  /** `RULEUID.KEY`: what is before the @ of the recipient. */
   readonly token: string;
   /** Address that was written to, as the forward role notes it: with its detail, or the one that a catch-all caught. */
   readonly recipient?: string | undefined;

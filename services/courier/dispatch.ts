@@ -100,7 +100,7 @@ async function deliver(delivery: Delivery, options: DispatchOptions): Promise<Ou
 
 /**
  * For a target that is gone today's directory raises, so that its mail waits for as long as the queue keeps it. One that says
- * NULL instead gets an hour: a rule that is made anew has another UID, and whoever reorders a list may see their mistake.
+ * NULL instead gets an hour: a rule that is made anew has another UID, and whoever removes a target may see their mistake.
  */
 const GONE_MS = 3_600_000;
 

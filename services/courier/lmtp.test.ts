@@ -6,7 +6,8 @@ import { bounced, type Delivery, deferred, delivered, type Outcome } from './del
 import { type LmtpOptions, type LmtpServer, startLmtp } from './lmtp.js';
 
 const uid = '0b0e8a5e-5d5c-4b5a-9b55-3c1f1b1c0a11';
-const address = (n: number) => `${uid}.${n}@courier.invalid`;
+const token = (n: number) => `${uid}.${String(n).repeat(16)}`;
+const address = (n: number) => `${token(n)}@courier.invalid`;
 let authority: Authority;
 let server: Issued;
 let open: LmtpServer | undefined;
@@ -84,9 +85,9 @@ describe('LMTP', () => {
   it('answers each recipient by what became of its delivery', async () => {
     const seen: Delivery[] = [];
     const outcomes: Record<string, Outcome> = {
-      [`${uid}.0`]: delivered('done'),
-      [`${uid}.1`]: bounced('5.6.0', 'no'),
-      [`${uid}.2`]: deferred('4.3.0', 'later'),
+      [token(0)]: delivered('done'),
+      [token(1)]: bounced('5.6.0', 'no'),
+      [token(2)]: deferred('4.3.0', 'later'),
     };
     const { port } = await start(async (delivery) => {
       seen.push(delivery);
@@ -124,10 +125,29 @@ describe('LMTP', () => {
     await expect(connect(port, await other.issue({ cn: 'posthorn_forward' }))).rejects.toThrow();
   });
 
+  it('takes what the release before wrote into its queues', async () => {
+    const tokens: string[] = [];
+    const { port } = await start(async (delivery) => {
+      tokens.push(delivery.token);
+      return delivered('done');
+    });
+    const old = [`${uid}.0@courier.invalid`, `${uid}.17@courier.invalid`];
+    const { accepted } = await send(await connect(port, await forward()), old, 'x');
+    expect(accepted).toEqual(old);
+    expect(tokens).toEqual([`${uid}.0`, `${uid}.17`]);
+  });
+
   it('takes no other address, and never as a bounce', async () => {
     const { port } = await start(async () => delivered('done'));
     const identity = await forward();
-    for (const to of ['bob@example.org', 'x.0@courier.invalid', `${uid}@courier.invalid`, `${uid}.0@example.org`]) {
+    for (const to of [
+      'bob@example.org',
+      'x.0@courier.invalid',
+      `${uid}@courier.invalid`,
+      `${uid}.0@example.org`,
+      `${uid}.${'0'.repeat(15)}@courier.invalid`,
+      `${uid}.${'g'.repeat(16)}@courier.invalid`,
+    ]) {
       const { accepted, rejected } = await send(await connect(port, identity), [to], 'x');
       expect(accepted).toEqual([]);
       expect(rejected[0]?.code, to).toBe(450);

@@ -38,8 +38,9 @@ export function parseTarget(json: unknown): Target {
   return { rule, address, webhook: kind.webhook ?? undefined, command: kind.command ?? undefined };
 }
 
-/** `RULEUID.N`, the local part of an address that the courier takes. */
+const TOKEN = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{16}|\d{1,3}))@courier\.invalid$/;
+
+/** `RULEUID.KEY`, the local part of an address that the courier takes; queues of the release before have `RULEUID.N`. */
 export function parseToken(address: string): string | undefined {
-  const match = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d{1,3})@courier\.invalid$/.exec(address.toLowerCase());
-  return match?.[1];
+  return TOKEN.exec(address.toLowerCase())?.[1];
 }

@@ -147,7 +147,7 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
     await loadKeys(world.stage);
     await deliver(['bot@example.org'], { Subject: 'fwd-bot' });
     const { from, to, raw } = await until('courier', () => withSubject(world.courier, 'fwd-bot'));
-    assert.deepEqual(to, ['f-bot.0@courier.invalid']);
+    assert.match(to.join(), /^f-bot\.[0-9a-f]{16}@courier\.invalid$/);
     assert.match(from, SRS);
     assert.match(raw, /^Delivered-To: bot@example\.org\r$/m);
     await deliver(['nobot@example.org'], { Subject: 'fwd-nobot' });
@@ -159,11 +159,11 @@ export const forwardChecks: Readonly<Record<string, Check>> = {
   },
   'forward: trouble with the courier waits': async (world) => {
     await deliver(['badbot@example.org'], { Subject: 'fwd-bad' });
-    assert.match(await waits(world.stage, 'forward', 'f-bad.0@courier.invalid'), /syntax/);
+    assert.match(await waits(world.stage, 'forward', 'f-bad.'), /syntax/);
     await world.stage.exec('forward', 'postsuper', '-d', 'ALL');
     await world.courier.stop();
     await deliver(['bot@example.org'], { Subject: 'fwd-later' });
-    assert.match(await waits(world.stage, 'forward', 'f-bot.0@courier.invalid'), /onnection refused|lost connection/);
+    assert.match(await waits(world.stage, 'forward', 'f-bot.'), /onnection refused|lost connection/);
     world.courier = await startCourier(world.stage);
     await until('delivery after the courier is back', () => withSubject(world.courier, 'fwd-later'), 60);
   },

@@ -43,14 +43,14 @@ export async function queue(stage: Stage, role: Role): Promise<Queued[]> {
     .map((line) => JSON.parse(line) as Queued);
 }
 
-/** Why a recipient's mail waits in a role's queue. */
+/** Why mail for a recipient whose address begins so waits in a role’s queue. */
 export const waits = (stage: Stage, role: Role, address: string): Promise<string> =>
   until(
     `mail for ${address} deferred at ${role}`,
     async () =>
       (await queue(stage, role))
         .flatMap(({ recipients }) => recipients)
-        .find((recipient) => recipient.address === address && recipient.delay_reason)?.delay_reason,
+        .find((recipient) => recipient.address.startsWith(address) && recipient.delay_reason)?.delay_reason,
   );
 
 export async function mx(): Promise<Client> {

@@ -76,8 +76,10 @@ export function store(stage: Stage): Promise<Sink> {
 
 /** The courier. The webhook of `f-no` refuses every message; `f-bad` makes it answer like a broken server. */
 export function courier(stage: Stage): Promise<Sink> {
-  const recipient = (local: string): Error | null => (local === 'f-bad.0' ? refusal(501, 'Error: syntax') : null);
-  const after = (local: string): Error | null => (local === 'f-no.0' ? refusal(554, '5.3.0 webhook said 410') : null);
+  const recipient = (local: string): Error | null =>
+    local.startsWith('f-bad.') ? refusal(501, 'Error: syntax') : null;
+  const after = (local: string): Error | null =>
+    local.startsWith('f-no.') ? refusal(554, '5.3.0 webhook said 410') : null;
   return sink(IP.courier, 10024, lmtp(stage, 'courier'), { recipient, message: after });
 }
 

@@ -1,4 +1,4 @@
-# Where a forward leads: addresses outside, and RULE.N@courier.invalid for webhooks and commands. Original sender of an
+# Where a forward leads: addresses outside, and RULE.KEY@courier.invalid for webhooks and commands. Original sender of an
 # SRS address. Nothing for any other address, which stays as it is.
 # pgsql_table(5). One URI with every directory member: libpq picks one at random and goes on to the next when it does
 # not answer; Postfix keeps two such connections as each other's spare. (The entrypoint writes the list's commas as
