@@ -197,7 +197,8 @@ export function finished(schedule: Schedule, task: Task, now: number, outcome: O
   if (outcome === 'unreachable') {
     queue.failures++;
     queue.notBefore = now + pause(schedule, queue.failures);
-    return putBack(queue, task.uuid, { ...dirty, notBefore: 0 });
+    putBack(queue, task.uuid, { ...dirty, notBefore: 0 });
+    return;
   }
   queue.failures = 0;
   queue.notBefore = 0;
@@ -246,14 +247,18 @@ export function lagOf(schedule: Schedule, volume: string, now: number): Lag {
   const queue = schedule.queues.get(volume);
   if (queue === undefined) return { users: 0, ms: 0 };
   let since = now;
-  let users = 0;
-  for (const entries of [queue.running, queue.fresh, queue.backlog]) {
-    for (const [uuid, dirty] of entries) {
-      if (dirty.since < since) since = dirty.since;
-      if (entries === queue.running || !queue.running.has(uuid)) users++;
-    }
+  const users = new Set<string>();
+  for (const [uuid, dirty] of everything(queue)) {
+    if (dirty.since < since) since = dirty.since;
+    users.add(uuid);
   }
-  return { users, ms: now - since };
+  return { users: users.size, ms: now - since };
+}
+
+function* everything({ running, backlog, fresh }: Queue): Iterable<[string, Dirty]> {
+  yield* running;
+  yield* backlog;
+  yield* fresh;
 }
 
 /** Syncs to the peer have failed for want of it. */
@@ -264,12 +269,10 @@ export function isAway(schedule: Schedule, volume: string): boolean {
 /** Mailboxes that lack a sync, with the volumes that lack it: what has to be on disk. */
 export function unsynced(schedule: Schedule): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  for (const { volume, fresh, backlog, running } of schedule.queues.values()) {
-    for (const uuid of new Set([...running.keys(), ...backlog.keys(), ...fresh.keys()])) {
-      const volumes = found.get(uuid);
-      if (volumes === undefined) found.set(uuid, [volume]);
-      else volumes.push(volume);
-    }
+  for (const queue of schedule.queues.values()) {
+    const users = new Set<string>();
+    for (const [uuid] of everything(queue)) users.add(uuid);
+    for (const uuid of users) found.set(uuid, [...(found.get(uuid) ?? []), queue.volume]);
   }
   return found;
 }

@@ -1,0 +1,154 @@
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openDirtyLog } from './dirty-log.js';
+import { parseNotices, parseSieveEvents } from './notices.js';
+import { readPending, writePending } from './pending.js';
+
+const uuid = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+
+let folder: string;
+let now = 0;
+const open = () => openDirtyLog({ folder, most: 200, graceMs: 1000, clock: () => now });
+const say = (n: number, user = ''): void => appendFileSync(join(folder, 'log'), `${uuid(n)}${user && ` ${user}`}\n`);
+const uuids = (notices: readonly { uuid: string }[]): number[] =>
+  notices.map((notice) => Number(notice.uuid.slice(-12)));
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'dirty-'));
+  now = 0;
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('notices', () => {
+  it('are lines of a UUID, and maybe an address; anything else is left out', () => {
+    expect(parseNotices(`${uuid(1)}\n${uuid(2)} ä@example.org\n\nnonsense\n${uuid(3).slice(4)}\n`)).toEqual([
+      { uuid: uuid(1), user: undefined },
+      { uuid: uuid(2), user: 'ä@example.org' },
+    ]);
+  });
+
+  it('of Sieve are events with a user', () => {
+    const line = (user: string) =>
+      `event:x\tfield:user=${user}\tfield:cmd_name=PUTSCRIPT\tfield:cmd_args="field:user=z"\n`;
+    expect(parseSieveEvents(line('a@b.example') + line('a@b.example') + line('c@b.example'))).toEqual([
+      'a@b.example',
+      'c@b.example',
+    ]);
+  });
+});
+
+describe('the dirty log', () => {
+  it('is read once, as it grows, in whole lines', async () => {
+    const log = open();
+    expect((await log.read()).notices).toEqual([]);
+    say(1, 'a@example.org');
+    appendFileSync(join(folder, 'log'), uuid(2));
+    expect((await log.read()).notices).toEqual([{ uuid: uuid(1), user: 'a@example.org' }]);
+    appendFileSync(join(folder, 'log'), '\n');
+    expect(uuids((await log.read()).notices)).toEqual([2]);
+    expect((await log.read()).notices).toEqual([]);
+  });
+
+  it('is read again from the start by the next process', async () => {
+    say(1);
+    await open().read();
+    expect(uuids((await open().read()).notices)).toEqual([1]);
+  });
+
+  it('is put aside when it is long, read on by whoever had it open, removed on request', async () => {
+    const log = open();
+    for (let n = 0; n < 10; n++) say(n);
+    await log.read();
+    expect(existsSync(join(folder, 'log'))).toBe(false);
+    const [aside = ''] = readdirSync(folder);
+    appendFileSync(join(folder, aside), `${uuid(77)}\n`);
+    const late = await log.read();
+    expect(uuids(late.notices)).toEqual([77]);
+    expect(late.done).toEqual([]);
+    now = 1000;
+    const { done } = await log.read();
+    expect(done).toEqual([join(folder, aside)]);
+    log.remove(done);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('reads Sieve events, and empties that file in place', async () => {
+    const log = open();
+    const event = `field:user=a@example.org\tfield:x=${'x'.repeat(70_000)}\n`;
+    writeFileSync(join(folder, 'sieve'), event);
+    expect((await log.read()).sieve).toEqual(['a@example.org']);
+    expect((await log.read()).sieve).toEqual([]);
+    appendFileSync(join(folder, 'sieve'), 'field:user=b@example.org\n');
+    expect((await log.read()).sieve).toEqual(['b@example.org']);
+  });
+
+  it('says when something is appended', async () => {
+    const log = open();
+    const heard = new Promise<void>((resolve) => {
+      const stop = log.onAppend(() => {
+        stop();
+        resolve();
+      });
+    });
+    say(1);
+    await heard;
+  });
+
+  it('loses nothing, whenever the process is killed', async () => {
+    // Steps of one process: read, settle, write the pending set, remove. It is killed after any of them.
+    const step = fc.constantFrom('say', 'read', 'settle', 'keep', 'sync', 'kill', 'wait', 'late');
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        rmSync(folder, { recursive: true, force: true });
+        const pending = join(folder, 'pending');
+        let log = open();
+        let dirty = new Set<string>();
+        let done: readonly string[] = [];
+        let n = 0;
+        const synced = new Set<string>();
+        const restart = async (): Promise<void> => {
+          log = open();
+          done = [];
+          dirty = new Set(readPending(pending).map((entry) => entry.uuid));
+          await look();
+        };
+        const look = async (): Promise<void> => {
+          const read = await log.read();
+          for (const notice of read.notices) dirty.add(notice.uuid);
+          done = read.done;
+        };
+        for (const one of steps) {
+          if (one === 'say') say(++n);
+          else if (one === 'read') await look();
+          else if (one === 'settle' && dirty.size === 0) log.settle();
+          else if (one === 'keep') {
+            writePending(
+              pending,
+              [...dirty].map((who) => ({ uuid: who, user: undefined, volumes: [] })),
+            );
+            log.remove(done);
+            done = [];
+          } else if (one === 'sync') {
+            for (const who of dirty) synced.add(who);
+            dirty.clear();
+          } else if (one === 'kill') await restart();
+          else if (one === 'wait') now += 600;
+          else if (one === 'late') {
+            const aside = readdirSync(folder).filter((name) => name.startsWith('log.'));
+            // A process that had opened the log before it was put aside, within the grace.
+            if (aside.length > 0 && !done.includes(join(folder, aside.at(-1) ?? ''))) {
+              appendFileSync(join(folder, aside.at(-1) ?? ''), `${uuid(++n)}\n`);
+            }
+          }
+        }
+        await restart();
+        const found = new Set([...synced, ...dirty].map((who) => Number(who.slice(-12))));
+        for (let at = 1; at <= n; at++) expect(found).toContain(at);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});

@@ -1,0 +1,100 @@
+/** All mailboxes against one peer: compared, repaired, and compared again; a blank peer is filled by it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Log } from '../../operator/runtime/log.js';
+import { type Comparison, type CopyContext, compareMailbox, type Mailbox, type Peer } from './copy.js';
+import type { Locks } from './locks.js';
+
+export interface SweepOptions {
+  readonly context: CopyContext;
+  readonly peer: Peer;
+  readonly locks: Locks;
+  readonly log: Log;
+  /** Comparisons at once. */
+  readonly workers: number;
+  /** All mailboxes of the shard. */
+  readonly list: () => Promise<readonly Mailbox[]>;
+  /** Its address now; undefined: it is no more. */
+  readonly userOf: (uuid: string) => Promise<string | undefined>;
+  readonly onProgress: (remaining: number, total: number) => void;
+  readonly onCompared: (comparison: Comparison['result']) => void;
+  /** Between rounds over what has failed. Default 5 s. */
+  readonly pauseMs?: number;
+}
+
+export interface SweepResult {
+  readonly total: number;
+  readonly repaired: number;
+  readonly divergent: readonly Mailbox[];
+  /** What could not be compared. */
+  readonly failed: readonly Mailbox[];
+}
+
+const ROUNDS = 4;
+
+/**
+ * @throws PeerAway when the peer can't be reached, NotPrimary when this isn't the primary any more, DirectoryUnavailable when
+ * the list can't be had: nothing is known then about those that are left.
+ */
+export async function sweep(options: SweepOptions): Promise<SweepResult> {
+  const { context, log, peer } = options;
+  const all = await options.list();
+  const divergent: Mailbox[] = [];
+  let repaired = 0;
+  let left = [...all];
+  for (let round = 0; round < ROUNDS && left.length > 0; round++) {
+    if (round > 0) await sleep(options.pauseMs ?? 5_000, undefined, { signal: context.signal });
+    const failed: Mailbox[] = [];
+    let remaining = left.length;
+    options.onProgress(remaining, all.length);
+    await inParallel(left, options.workers, async (mailbox) => {
+      const comparison = await attempt(options, mailbox);
+      options.onProgress(--remaining + failed.length, all.length);
+      if (comparison === undefined) return void failed.push(mailbox);
+      if (comparison === 'gone') return;
+      options.onCompared(comparison.result);
+      if (comparison.result === 'repaired') repaired++;
+      if (comparison.result !== 'divergent') return;
+      divergent.push(mailbox);
+      log.error({ uuid: mailbox.uuid, member: peer.member, differences: comparison.differences }, 'copies differ');
+    });
+    left = failed;
+  }
+  options.onProgress(left.length, all.length);
+  return { total: all.length, repaired, divergent, failed: left };
+}
+
+async function attempt(options: SweepOptions, { uuid, user }: Mailbox): Promise<Comparison | 'gone' | undefined> {
+  const { context, peer, locks, log } = options;
+  const release = await locks.acquire(uuid, context.signal);
+  try {
+    return await compareMailbox(context, { uuid, user }, peer);
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== 'VerbFailed') throw error;
+    // Its address may have changed, or it was removed, since the list was made.
+    const now = await options.userOf(uuid);
+    if (now === undefined) return 'gone';
+    log.warn({ uuid, member: peer.member, err: error }, 'cannot compare a mailbox; it is tried again');
+    return undefined;
+  } finally {
+    release();
+  }
+}
+
+/** The first error ends all. */
+async function inParallel<T>(items: readonly T[], workers: number, work: (item: T) => Promise<void>): Promise<void> {
+  let at = 0;
+  let stopped = false;
+  const worker = async (): Promise<void> => {
+    while (at < items.length && !stopped) {
+      try {
+        await work(items[at++] as T);
+      } catch (error) {
+        stopped = true;
+        throw error;
+      }
+    }
+  };
+  const results = await Promise.allSettled(Array.from({ length: workers }, worker));
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure !== undefined) throw failure.reason;
+}
