@@ -287,8 +287,7 @@ function onRenewal(lease: Lease, now: number, event: RenewalEvent, times: LeaseT
   const { row } = event;
   if (row === null) return only(drop(lease, now));
   const extended = { ...extend(term, now, event.sentAt, times), renew, round: undefined };
-  const held = { ...learn(lease, row), askers: askersWith(lease, row), term: extended, lastRead: now };
-  return row.wanted !== null && row.wanted !== lease.me ? onHandover(held, now, row.wanted) : only(held);
+  return only({ ...learn(lease, row), askers: askersWith(lease, row), term: extended, lastRead: now });
 }
 
 /** Something that was asked for at `sentAt` lets us go on for the TTL from then. */

@@ -44,6 +44,8 @@ export interface AgentState {
   readonly withoutReplica: 'Defer' | 'Degrade';
   /** Dovecot's LMTP port. */
   readonly lmtp: number;
+  /** Mailboxes that are on their way to other shards. */
+  readonly moves: number;
   /** How this member became primary: nothing can be missing after a planned switch, nor at a sole member's restart. */
   readonly promotion: 'none' | 'planned' | 'restart' | 'failover';
 }
@@ -79,6 +81,11 @@ export interface Core {
    * has arrived completely, answer directly.
    */
   promise(request: PromiseRequest): boolean;
+  /**
+   * Every mailbox has had what a failover to `epoch` asks for (its gap). Until then a restart counts as a failover, and no planned
+   * switch is made.
+   */
+  settled(epoch: number): void;
   /** `POST /v1/released` of the peer API: the primary has just let go in this member's favour; the core looks at once. */
   released(): void;
   /** Key of Dovecot's doveadm HTTP API (127.0.0.1:24245), the same for the life of this process. */

@@ -33,32 +33,42 @@ interface Node {
   readonly world: World;
   readonly from?: Node | undefined;
   readonly name: string;
+  readonly violation?: string | undefined;
 }
 
 /** Tries everything. Ends at the first state that must not be. */
 export function check(rules: Rules, bounds: Bounds): Found {
   const started = warm(rules, bounds);
-  const end = started.now + bounds.ticks;
-  const seen = new Set<number>();
-  const primaries = new Map<string, number>();
+  const search: Search = { rules, end: started.now + bounds.ticks, seen: new Set(), primaries: new Map() };
+  const limit = bounds.maxStates ?? 1_000_000;
   let level: Node[] = [{ world: { ...started, budget: bounds.budget }, name: 'start' }];
   while (level.length > 0) {
-    const next: Node[] = [];
-    for (const node of level) {
-      for (const move of moves(node.world, rules)) {
-        if (move.world.now > end || !isNew(seen, move.world)) continue;
-        const wrong = violation(move.world, rules);
-        const reached = { world: move.world, from: node, name: move.name };
-        if (wrong) return { states: seen.size, trace: traceOf(reached), violation: wrong, primaries };
-        count(primaries, move.world);
-        next.push(reached);
-      }
-      if (seen.size > (bounds.maxStates ?? 3_000_000))
-        throw new Error(`more than ${seen.size} states: set tighter bounds`);
-    }
+    const next = level.flatMap((node) => reach(search, node));
+    const wrong = next.find(({ violation: found }) => found !== undefined);
+    const { seen, primaries } = search;
+    if (wrong) return { states: seen.size, trace: traceOf(wrong), violation: wrong.violation, primaries };
+    if (seen.size > limit) throw new Error(`more than ${limit} states: set tighter bounds`);
     level = next;
   }
-  return { states: seen.size, primaries };
+  return { states: search.seen.size, primaries: search.primaries };
+}
+
+interface Search {
+  readonly rules: Rules;
+  readonly end: number;
+  readonly seen: Set<number>;
+  readonly primaries: Map<string, number>;
+}
+
+/** States that have not been seen, one move further. */
+function reach({ rules, end, seen, primaries }: Search, from: Node): Node[] {
+  const reached: Node[] = [];
+  for (const { name, world } of moves(from.world, rules)) {
+    if (world.now > end || !isNew(seen, world)) continue;
+    count(primaries, world);
+    reached.push({ world, from, name, violation: violation(world, rules) });
+  }
+  return reached;
 }
 
 /** Always the first thing that can happen. */

@@ -155,7 +155,14 @@ const volumeOf = (member: number) => `v${member}`;
 const processName = (member: number, id: number, now: number) => `${member}.${id}.${now}`.padEnd(24, '.');
 
 export function startLease(member: number, id: number, now: number, dead: readonly string[] = []): Lease {
-  const start = { me: member, volume: volumeOf(member), process: processName(member, id, now), dead, epoch: 0, sole: false };
+  const start = {
+    me: member,
+    volume: volumeOf(member),
+    process: processName(member, id, now),
+    dead,
+    epoch: 0,
+    sole: false,
+  };
   return newLease(start, now);
 }
 
