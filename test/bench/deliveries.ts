@@ -17,9 +17,9 @@ export interface Deliveries {
 const LIMIT_MS = 300_000;
 
 /** Follows the log of the container `dovecot`. A run's messages are known by their Message-ID, `<RUN.NUMBER@…>`. */
-export async function followDeliveries(pod: string, run: string): Promise<Deliveries> {
+export async function followDeliveries(pod: string, run: string, inNamespace = namespace): Promise<Deliveries> {
   const kubectl = (await exec('./hack/tool', ['kubectl'])).stdout.trim();
-  const args = ['logs', '-n', namespace, pod, '-c', 'dovecot', '--follow', '--since=1s'];
+  const args = ['logs', '-n', inNamespace, pod, '-c', 'dovecot', '--follow', '--since=1s'];
   const child = spawn(kubectl, args, {
     env: { ...process.env, KUBECONFIG: kubeconfigPath() },
     stdio: ['ignore', 'pipe', 'inherit'],

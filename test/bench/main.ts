@@ -6,23 +6,35 @@ import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { applyLatency } from './apply-latency.js';
 import { converge, convergeAddresses } from './converge.js';
+import { durableDelivery } from './durable-delivery.js';
+import { failover } from './failover.js';
 import { lookup } from './lookup.js';
 import { mailThroughput } from './mail-throughput.js';
+import { removeReplicated } from './replicated.js';
+import { replicationLag } from './replication-lag.js';
 import { type BenchOptions, type BenchResult, resultLine } from './result.js';
+import { rotation } from './rotation.js';
 import { removeBenchSystem } from './system.js';
 
 interface Bench {
   n: number;
   run: (options: BenchOptions) => Promise<BenchResult>;
-  /** It needs no cluster. */
-  alone?: boolean;
+  /** Removes what it has made. Default: the benchmarks' MailSystem; `lookup` needs no cluster. */
+  cleanUp?: (log: BenchOptions['log']) => Promise<void>;
 }
+
+const nothing = async (): Promise<void> => undefined;
+const replicated = { cleanUp: removeReplicated };
 
 const BENCHES: Record<string, Bench> = {
   'apply-latency': { n: 200, run: applyLatency },
   converge: { n: 10_000, run: converge },
   'converge-addresses': { n: 10_000, run: convergeAddresses },
-  lookup: { n: 20_000, run: lookup, alone: true },
+  lookup: { n: 20_000, run: lookup, cleanUp: nothing },
+  failover: { n: 20, run: failover, ...replicated },
+  rotation: { n: 20, run: rotation, ...replicated },
+  'replication-lag': { n: 1_200, run: replicationLag, ...replicated },
+  'durable-delivery': { n: 1_000, run: durableDelivery, ...replicated },
   'mail-throughput': { n: 2_000, run: mailThroughput },
 };
 
@@ -51,7 +63,7 @@ async function main(): Promise<void> {
     const result = await bench.run({ n, log });
     print(result, { ...machine, loadAfter: loadavg(), n }, values.json === true);
   } finally {
-    if (values.keep !== true && bench.alone !== true) await removeBenchSystem(log);
+    if (values.keep !== true) await (bench.cleanUp ?? removeBenchSystem)(log);
   }
 }
 

@@ -133,6 +133,20 @@ export async function nodeOf(namespace: string, pod: string): Promise<number> {
   return Number(number);
 }
 
+/** Where the files of a member's volume are on this machine. */
+export async function volumeOf(shard: Shard, member: number): Promise<string> {
+  const claim = await kube().get<KubeObject & { spec?: { volumeName?: string } }>(builtin.persistentVolumeClaim, {
+    namespace: shard.namespace,
+    name: claimOf(shard, member),
+  });
+  const volume = await kube().get<KubeObject & { spec?: { local?: { path?: string } } }>(builtin.persistentVolume, {
+    name: claim.spec?.volumeName ?? '',
+  });
+  const path = volume.spec?.local?.path;
+  if (path === undefined) throw new Error(`volume ${volume.metadata.name} is not a disk of this machine`);
+  return path;
+}
+
 export interface Lease {
   primary: number | null;
   holder: string | null;
