@@ -182,6 +182,25 @@ describe('a lease', () => {
     expect((await lease()).epoch).toBe(epoch);
   });
 
+  it('leaves no trace of renewals: the row is rewritten in its page, and no look-up reads it', async () => {
+    const { first } = await settled();
+    const { server } = directory.test;
+    const before = await server.query('posthorn', 'SELECT xmin::text FROM posthorn.shards');
+    const client = new pg.Client(server.as('posthorn_store'));
+    await client.connect();
+    for (let i = 0; i < 500; i += 1) {
+      await client.query('SELECT directory_v1.renew_lease($1, $2, $3, $4)', ['a', 0, first.holder, 1]);
+    }
+    await client.end();
+    expect(await server.query('posthorn', 'SELECT xmin::text FROM posthorn.shards')).toEqual(before);
+    // A page more, should a snapshot be open that still needs old versions.
+    const [size] = await server.query<{ pages: number }>(
+      'posthorn',
+      "SELECT (pg_relation_size('posthorn.leases') / 8192)::int AS pages",
+    );
+    expect(size?.pages).toBeLessThanOrEqual(2);
+  });
+
   it('given back, it waits for whom it is reserved; who watches begins anew', async () => {
     const { first, second } = await settled();
     expect(await second.release(1)).toBe(false);
