@@ -137,4 +137,6 @@ export interface MailOptions {
   /** Dovecot's doveadm HTTP API on loopback. */
   readonly doveadmPort: number;
   readonly lmtpPort: number;
+  /** Where sockets for outgoing syncs are made; Dovecot must see it by the same name. Default `/run/agent`. */
+  readonly socketFolder?: string;
 }

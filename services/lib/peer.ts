@@ -3,7 +3,7 @@
  * costs no handshake.
  */
 
-import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
@@ -33,6 +33,7 @@ export interface PeerRequest {
 
 export interface PeerAnswer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
@@ -51,7 +52,7 @@ export interface PeerClient {
 }
 
 /** Longest answer that is read, octets. */
-const ANSWER_LIMIT = 64 * 1024 * 1024;
+const ANSWER_LIMIT = 192 * 1024 * 1024;
 /** Below the server's 120 s: no connection is ended under a request. */
 const IDLE_MS = 60_000;
 
@@ -121,7 +122,7 @@ function once(agent: Agent, peer: PeerAddress, options: PeerRequest): Promise<Pe
       readAll(response).then(
         (body) => {
           stop();
-          resolve({ status: response.statusCode ?? 0, body });
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
         },
         (error: Error) => request.destroy(error),
       );

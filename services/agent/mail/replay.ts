@@ -1,0 +1,113 @@
+/**
+ * Journals are given to the mailboxes of a new primary: its own, and those of all peers, whenever one comes into reach. A message
+ * that a mailbox has (by its delivery id) is not given again; one whose mailbox is gone goes to nobody, whoever has its address.
+ */
+import type { Log } from '../../../operator/runtime/log.js';
+import { withDeliveryId } from '../../lib/header.js';
+import type { LmtpClient } from '../../lib/lmtp/client.js';
+import { isPositive, reply } from '../../lib/lmtp/reply.js';
+import { type Recent, recent } from '../../lib/recent.js';
+import type { Delivery, EntryName } from './journal.js';
+
+/** What became of an entry. `held`: the mailbox has it now. `gone`: there is no such mailbox. `refused`: not now, by its own state. */
+export type Replayed = 'held' | 'gone' | 'refused';
+
+export interface ReplayerOptions {
+  readonly addressOf: (mailbox: string) => Promise<string | undefined>;
+  readonly search: (user: string, id: string) => Promise<boolean>;
+  /** Before a mailbox gets its first message in an epoch. */
+  readonly gap: (user: string, mailbox: string) => Promise<unknown>;
+  readonly lmtp: Pick<LmtpClient, 'deliver'>;
+  readonly log: Log;
+}
+
+/** Gives one entry to its mailbox. Rejects when that could not be tried, or it isn't clear how it ended. */
+export type Replayer = (delivery: Delivery) => Promise<Replayed>;
+
+const TIMEOUT_MS = 30_000;
+
+export function createReplayer({ addressOf, search, gap, lmtp, log }: ReplayerOptions): Replayer {
+  return async ({ mailbox, id, sender, content }) => {
+    const user = await addressOf(mailbox);
+    if (user === undefined) return 'gone';
+    if (await search(user, id)) return 'held';
+    await gap(user, mailbox);
+    const message = { sender, recipients: [user], eightBit: true, utf8: true, content: withDeliveryId(content, id) };
+    const [outcome] = await lmtp.deliver(message, TIMEOUT_MS);
+    const { reply: answer, unclear } = outcome ?? { reply: reply(451, 'no answer'), unclear: true };
+    const text = answer.lines.join(' ');
+    if (isPositive(answer)) {
+      log.info({ mailbox, delivery: id }, 'a message of the journal was delivered');
+      return 'held';
+    }
+    if (unclear || text.startsWith(NO_ANSWER)) throw new Error(`delivering ${id} of the journal: ${text}`);
+    log.warn({ mailbox, delivery: id, answer: `${answer.code} ${text}` }, 'a message of the journal is not taken now');
+    return 'refused';
+  };
+}
+
+/** How the LMTP client says that there was nobody to ask. */
+const NO_ANSWER = "4.3.0 the mailbox's server does not answer";
+
+export interface Source {
+  /** Entries of earlier epochs, oldest first. */
+  list(): Promise<readonly EntryName[]>;
+  read(entry: EntryName): Promise<Delivery | undefined>;
+  /** The mailbox has it. */
+  done(entry: EntryName): Promise<void>;
+}
+
+/** Entries that were refused, or whose mailbox is gone; not tried again for a while. */
+export type Postponed = Recent<true>;
+
+export function createPostponed(): Postponed {
+  return recent<true>(100_000, 600_000);
+}
+
+const keyOf = ({ mailbox, id, epoch }: EntryName): string => `${mailbox} ${id} ${epoch}`;
+
+/** How many mailboxes at a time. */
+const WIDTH = 4;
+
+/**
+ * Replays what a journal has of earlier epochs: mailboxes side by side, the messages of one in order. What is refused or has no
+ * mailbox stays where it is, to be tried again later.
+ * @returns how many entries are left.
+ */
+export async function replayFrom(
+  source: Source,
+  replay: Replayer,
+  signal: AbortSignal,
+  postponed: Postponed,
+): Promise<number> {
+  const queues = new Map<string, EntryName[]>();
+  for (const entry of await source.list()) {
+    if (postponed.get(keyOf(entry))) continue;
+    const queue = queues.get(entry.mailbox);
+    if (queue) queue.push(entry);
+    else queues.set(entry.mailbox, [entry]);
+  }
+  const waiting = [...queues.values()];
+  let left = 0;
+  const worker = async (): Promise<void> => {
+    for (let queue = waiting.shift(); queue; queue = waiting.shift()) {
+      for (const entry of queue) {
+        signal.throwIfAborted();
+        if (await replayOne(source, replay, entry)) continue;
+        left += 1;
+        postponed.set(keyOf(entry), true);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: WIDTH }, worker));
+  return left;
+}
+
+async function replayOne(source: Source, replay: Replayer, entry: EntryName): Promise<boolean> {
+  const delivery = await source.read(entry);
+  // A purge, or another replay, was faster.
+  if (!delivery) return true;
+  if ((await replay(delivery)) !== 'held') return false;
+  await source.done(entry);
+  return true;
+}
