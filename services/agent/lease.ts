@@ -93,7 +93,7 @@ export function promise(
 /** What follows from an event at a time. Times never go back. */
 export function step(lease: Lease, now: number, event: LeaseEvent, times: LeaseTimes): Step {
   const handled = handle(expire(lease, now), now, event, times);
-  const planned = plan(handled.lease, now, times);
+  const planned = plan(giveUp(handled.lease, now, times), now, times);
   return { lease: planned.lease, commands: [...handled.commands, ...planned.commands] };
 }
 
@@ -203,6 +203,12 @@ function learn(lease: Lease, row: LeaseRow): Lease {
 }
 
 const isUnleased = ({ term }: Lease): boolean => term?.leased === false && isOpen(term);
+
+/** No answer in time is none. */
+function giveUp(lease: Lease, now: number, times: LeaseTimes): Lease {
+  const overdue = lease.read !== undefined && now - lease.read >= times.requestTimeout;
+  return overdue ? openAlone({ ...lease, read: undefined }, now, times) : lease;
+}
 
 /** A sole member goes on as it would without leases. It needs the volume's word for it, since the directory has none. */
 function openAlone(lease: Lease, now: number, times: LeaseTimes): Lease {
@@ -374,8 +380,8 @@ function plan(lease: Lease, now: number, times: LeaseTimes): Step {
 }
 
 function planRead(lease: Lease, now: number, times: LeaseTimes): Step {
-  const busy = lease.read !== undefined && now - lease.read < times.requestTimeout;
-  if (busy || now < lease.nextRead || lease.take?.waiting === true || lease.stopping) return only(lease);
+  if (lease.read !== undefined || now < lease.nextRead || lease.take?.waiting === true || lease.stopping)
+    return only(lease);
   return { lease: { ...lease, read: now, nextRead: now + times.readEvery }, commands: [{ type: 'read', sentAt: now }] };
 }
 

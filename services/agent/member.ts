@@ -116,7 +116,7 @@ export async function startMember({ config, member, tls, openMail, log }: Member
   };
   const { peerHost } = config;
   const { peer: peerPort, doveadm: doveadmPort, lmtp: lmtpPort } = ports;
-  const mail: Mail = await openMail(core, { peerHost, peerPort, doveadmPort, lmtpPort });
+  const mail: Mail = await openMail(core, { peerHost, peerPort, doveadmPort, lmtpPort, socketFolder: paths.run });
   const handover = createHandover(agent, flush, config);
   const api = await startApi({
     ...{ host: '127.0.0.1', port: ports.local, agent, states, directory, mail, handover, log },

@@ -36,8 +36,8 @@ function kill(pid: number): void {
   }
 }
 
-/** Running members of the group, and running programs. What is dead and waits for its parent doesn't count. */
-function findAll(group: number | undefined, programs: readonly string[]): number[] {
+/** Running members of the group, and running programs, by pid. What is dead and waits for its parent doesn't count. */
+export function findAll(group: number | undefined, programs: readonly string[]): number[] {
   return readdirSync('/proc')
     .filter((name) => /^[0-9]+$/.test(name) && Number(name) !== process.pid)
     .map(Number)

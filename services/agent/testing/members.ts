@@ -1,6 +1,6 @@
 /** Members of a shard in one process, on a real directory, with a Dovecot that only listens. */
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,8 @@ import { silentLog } from '../../../operator/runtime/log.js';
 import type { AgentConfig } from '../config.js';
 import { type Member, startMember } from '../member.js';
 import type { Core, Mail, Peer, PromiseRequest } from '../ports.js';
+import { killAll, killGroup } from '../processes.js';
+import { readNumbers } from '../watchdog.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const WATCHDOG = join(HERE, '../../../images/dovecot/bin/watchdog');
@@ -18,6 +20,8 @@ export interface Pod {
   readonly mail: string;
   readonly run: string;
   readonly config: AgentConfig;
+  /** Cuts it from the directory, and what is under way; or lets it reach the directory again. */
+  cut(isCut: boolean): void;
 }
 
 /** Times a third of the real ones. */
@@ -44,12 +48,12 @@ export interface Shard {
   remove(): Promise<void>;
 }
 
-/** A folder with a perl of its own: what is killed by its path is nobody else's. */
+/** None of its members has started. */
 export async function createShard(shard: string, directory: { readonly port: number }): Promise<Shard> {
   const root = await mkdtemp(join(tmpdir(), 'posthorn-agent-'));
-  const perl = join(root, 'perl');
-  await copyFile('/usr/bin/perl', perl);
+  const runs: string[] = [];
   const cores = new Map<number, Core>();
+  const ways: { close(): void }[] = [];
   const unreachable = new Set<number>();
   const calls: string[] = [];
 
@@ -76,12 +80,18 @@ export async function createShard(shard: string, directory: { readonly port: num
       const run = join(folder, 'run');
       await mkdir(mail);
       await mkdir(run);
+      runs.push(run);
+      // A perl of its own: what is killed by its path is nobody else's.
+      const perl = join(folder, 'perl');
+      await copyFile('/usr/bin/perl', perl);
       const [lmtp, imap, local, replicator] = (await freePorts(4)) as [number, number, number, number];
       const ports = { local, peer: 0, lmtp, imap, doveadm: 0, replicator };
       const fake = [perl, join(HERE, 'fake-dovecot'), run, run, `${lmtp}`, `${imap}`];
+      const way = await openWay(directory.port);
+      ways.push(way);
       const config: AgentConfig = {
         shard,
-        directory: { leader: '127.0.0.1', hosts: ['127.0.0.1'], port: directory.port, user: 'posthorn_store' },
+        directory: { leader: '127.0.0.1', hosts: ['127.0.0.1'], port: way.port, user: 'posthorn_store' },
         times: TIMES,
         ports,
         peerHost: '127.0.0.1',
@@ -89,7 +99,7 @@ export async function createShard(shard: string, directory: { readonly port: num
         paths: { mail, run, dovecot: run, tls: '' },
         dovecot: { command: fake, watchdog: ['/usr/bin/perl', WATCHDOG], programs: [perl] },
       };
-      return { member, mail, run, config };
+      return { member, mail, run, config, cut: way.cut };
     },
     start: ({ member, config }) =>
       startMember({
@@ -99,7 +109,12 @@ export async function createShard(shard: string, directory: { readonly port: num
           return mailOf(core);
         },
       }),
-    remove: () => rm(root, { recursive: true, force: true }),
+    remove: async () => {
+      for (const way of ways) way.close();
+      await killAll(undefined, [root]);
+      for (const run of runs) for (const pid of readNumbers(join(run, 'watchdog')).slice(0, 1)) killGroup(pid);
+      await rm(root, { recursive: true, force: true });
+    },
   };
 }
 
@@ -117,4 +132,40 @@ async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((server) => (server.address() as { port: number }).port);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
+}
+
+/** A way to a port that can be cut: what is under way gets no answer, as behind a broken network. */
+async function openWay(target: number): Promise<{ readonly port: number; cut(isCut: boolean): void; close(): void }> {
+  let isCut = false;
+  const open = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(target, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      open.add(from);
+      from.on('error', () => undefined);
+      from.on('close', () => {
+        open.delete(from);
+        to.destroy();
+      });
+      from.on('data', (data) => {
+        if (!isCut) to.write(data);
+      });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as { port: number }).port,
+    cut: (next) => {
+      isCut = next;
+      // What has lost something is of no use any more.
+      if (!next) for (const socket of open) socket.destroy();
+    },
+    close: () => {
+      server.close();
+      for (const socket of open) socket.destroy();
+    },
+  };
 }
