@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { differences } from './inventory.js';
 import type { Memory } from './memory.js';
 import { sieveDigest } from './sieve.js';
-import type { Verbs } from './verbs.js';
+import { VerbFailed, type Verbs } from './verbs.js';
 
 export interface Peer {
   readonly member: number;
@@ -25,7 +25,7 @@ export interface CopyContext {
 }
 
 /**
- * Syncs a mailbox with a peer. The journal's entries that were there before go after it has succeeded, and only then.
+ * Syncs a mailbox with a peer.
  *
  * The first time in an epoch is a merge: the peer may have what was accepted under another primary, so dsync compares
  * everything, and what a journal has brought to both sides under different GUIDs is reduced to one.
@@ -37,31 +37,37 @@ export async function syncMailbox(context: CopyContext, mailbox: Mailbox, peer: 
   const merged = known?.epoch === epoch;
   // Before the sync: a script that changes meanwhile has another digest the next time.
   const sieve = await sieveDigest(homeOf(context, uuid));
-  const mark = await verbs.mark(peer.member, uuid, epoch, signal);
   let state = await dsync(context, mailbox, peer, merged ? known.state : '');
   if (!merged && (await verbs.dedupe(mailbox.user, uuid, signal)) > 0)
     state = await dsync(context, mailbox, peer, state);
   if (!merged || known.sieve !== sieve) await verbs.copySieve(peer.member, uuid, signal);
-  await verbs.purge(peer.member, uuid, epoch, mark, signal);
   await memory.write(peer.volume, uuid, { epoch, state, sieve });
 }
 
+const CHANGED_MEANWHILE = 2;
+const TRIES = 3;
+
 /** With a state that is no good any more dsync fails: then once more without. */
-async function dsync(
-  { verbs, signal }: CopyContext,
-  { uuid, user }: Mailbox,
-  peer: Peer,
-  state: string,
-): Promise<string> {
-  const request = { uuid, user, peer: peer.member };
-  if (state !== '') {
+async function dsync(context: CopyContext, mailbox: Mailbox, peer: Peer, state: string): Promise<string> {
+  try {
+    return await dsyncAgain(context, mailbox, peer, state);
+  } catch (error) {
+    if (state === '' || !(error instanceof VerbFailed)) throw error;
+    return dsyncAgain(context, mailbox, peer, '');
+  }
+}
+
+/** Changes that come in while it runs can make dsync ask for another run. */
+async function dsyncAgain(context: CopyContext, mailbox: Mailbox, peer: Peer, state: string): Promise<string> {
+  const request = { ...mailbox, peer: peer.member, state, full: state === '' };
+  for (let tries = 1; ; tries++) {
     try {
-      return await verbs.sync({ ...request, state, full: false }, signal);
+      return await context.verbs.sync(request, context.signal);
     } catch (error) {
-      if (!(error instanceof Error) || error.name !== 'VerbFailed') throw error;
+      const again = error instanceof VerbFailed && error.code === CHANGED_MEANWHILE && tries < TRIES;
+      if (!again) throw error;
     }
   }
-  return verbs.sync({ ...request, state: '', full: true }, signal);
 }
 
 function homeOf({ mailboxes }: CopyContext, uuid: string): string {
@@ -73,27 +79,33 @@ export type Comparison =
   | { readonly result: 'equal' | 'repaired' }
   | { readonly result: 'divergent'; readonly differences: readonly string[] };
 
-const ROUNDS = 4;
+const ROUNDS = 6;
 
 /**
- * Compares both copies; what differs is merged by a full sync and compared again. Mail that comes in meanwhile makes them
- * differ, too: so some rounds are made before they count as divergent.
+ * Compares both copies; what differs is merged and compared again. Mail that comes in meanwhile makes them differ, too: so
+ * some rounds are made before they count as divergent. Syncs are made with the state, for which what was just expunged here is
+ * no difference; without it, as it may hide what differs, only when nothing has changed here while they still differ.
  */
 export async function compareMailbox(context: CopyContext, mailbox: Mailbox, peer: Peer): Promise<Comparison> {
-  let found = await inventories(context, mailbox, peer);
-  if (found.length === 0) {
+  let found = await look(context, mailbox, peer);
+  if (found.differences.length === 0) {
     await compareSieve(context, mailbox, peer);
     return { result: 'equal' };
   }
+  let before = '';
   for (let round = 0; round < ROUNDS; round++) {
-    const known = await context.memory.read(peer.volume, mailbox.uuid);
-    // The state may hide what differs.
-    if (known !== undefined) await context.memory.write(peer.volume, mailbox.uuid, { ...known, epoch: 0 });
+    if (found.here === before) await forget(context, mailbox, peer);
+    before = found.here;
     await syncMailbox(context, mailbox, peer);
-    found = await inventories(context, mailbox, peer);
-    if (found.length === 0) return { result: 'repaired' };
+    found = await look(context, mailbox, peer);
+    if (found.differences.length === 0) return { result: 'repaired' };
   }
-  return { result: 'divergent', differences: found };
+  return { result: 'divergent', differences: found.differences };
+}
+
+async function forget({ memory }: CopyContext, { uuid }: Mailbox, { volume }: Peer): Promise<void> {
+  const known = await memory.read(volume, uuid);
+  if (known !== undefined) await memory.write(volume, uuid, { ...known, epoch: 0 });
 }
 
 /** Scripts aren't in inventories. They go over once in each epoch, and whenever they have changed here. */
@@ -107,10 +119,16 @@ async function compareSieve(context: CopyContext, { uuid }: Mailbox, peer: Peer)
   await memory.write(peer.volume, uuid, { epoch, state: merged ? known.state : '', sieve });
 }
 
-async function inventories({ verbs, signal }: CopyContext, { user }: Mailbox, peer: Peer): Promise<string[]> {
+interface Look {
+  readonly differences: readonly string[];
+  /** What is here, to be compared with another look. */
+  readonly here: string;
+}
+
+async function look({ verbs, signal }: CopyContext, { user }: Mailbox, peer: Peer): Promise<Look> {
   const [here, there] = await Promise.all([
     verbs.inventory(user, signal),
     verbs.peerInventory(peer.member, user, signal),
   ]);
-  return differences(here, there);
+  return { differences: differences(here, there), here: JSON.stringify(here) };
 }

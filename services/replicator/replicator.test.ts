@@ -29,7 +29,9 @@ describe('the replicator', () => {
     await until('purged', () => world.sides[1]?.journal.get(uuid(1))?.size === 0);
     world.expunge(uuid(1));
     await until('expunged', () => world.box(2, uuid(1)).size === 0 && world.box(1, uuid(1)).size === 0);
-    await until('the log is emptied', () => readdirSync(join(world.folder, 'dirty')).every((name) => !name.startsWith('log')));
+    await until('the log is emptied', () =>
+      readdirSync(join(world.folder, 'dirty')).every((name) => !name.startsWith('log')),
+    );
     await sleep(50);
     const before = world.calls.get('/v1/sync');
     await sleep(200);
@@ -54,7 +56,9 @@ describe('the replicator', () => {
     world.box(0, uuid(1)).set('of-replay', 'd9');
     world.start();
     await until('merged', () => world.equal() && world.box(0, uuid(1)).size === 2);
-    await until('compared', () => [1, 2].every((n) => existsSync(join(world.folder, 'replication', `volume-${n}`, 'compared'))));
+    await until('compared', () =>
+      [1, 2].every((n) => existsSync(join(world.folder, 'replication', `volume-${n}`, 'compared'))),
+    );
     expect([...world.box(2, uuid(1)).values()].sort()).toEqual(['before', 'd9']);
     expect(world.wrong).toEqual([]);
   });

@@ -269,6 +269,7 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
     const { peer } = work;
     const { member, volume } = peer;
     try {
+      await options.verbs.probe(member, contextFor(work).signal);
       const result = await sweep({
         context: contextFor(work),
         peer,

@@ -15,6 +15,13 @@ export class NotPrimary extends Error {
 /** It is about this mailbox. */
 export class VerbFailed extends Error {
   override readonly name = 'VerbFailed';
+  /** Of a sync: 2 when changes came in between, and it has to be made again. 0: none. */
+  readonly code: number;
+
+  constructor(message: string, code = 0) {
+    super(message);
+    this.code = code;
+  }
 }
 
 export interface SyncRequest {
@@ -27,14 +34,15 @@ export interface SyncRequest {
 }
 
 export interface Verbs {
-  /** The new state. */
+  /** @throws PeerAway. Cheap. */
+  probe(peer: number, signal: AbortSignal): Promise<void>;
+  /**
+   * The new state. What the peer's journal had of this mailbox before the sync is removed from it after its success, entries of
+   * this epoch only: one of an earlier epoch may be the only copy.
+   */
   sync(request: SyncRequest, signal: AbortSignal): Promise<string>;
   inventory(user: string, signal: AbortSignal): Promise<Inventory>;
   peerInventory(peer: number, user: string, signal: AbortSignal): Promise<Inventory>;
-  /** Where the journal at the peer ends for this mailbox. */
-  mark(peer: number, uuid: string, epoch: number, signal: AbortSignal): Promise<string>;
-  /** Entries up to the mark are no longer needed. */
-  purge(peer: number, uuid: string, epoch: number, mark: string, signal: AbortSignal): Promise<void>;
   /** Messages removed that were there twice with one delivery id. */
   dedupe(user: string, uuid: string, signal: AbortSignal): Promise<number>;
   copySieve(peer: number, uuid: string, signal: AbortSignal): Promise<void>;
@@ -51,6 +59,9 @@ export function createVerbs(agent: AgentClient): Verbs {
   const post = async (path: string, body: object, signal?: AbortSignal, timeoutMs = SHORT_MS): Promise<Fields> =>
     check(path, await agent.post(path, body, { timeoutMs, signal }));
   return {
+    probe: async (peer, signal) => {
+      await post(`/v1/peers/${peer}/journal/mark`, { uuid: NOBODY }, signal);
+    },
     sync: async ({ user, uuid, peer, state, full }, signal) => {
       const answer = await post('/v1/sync', { user, uuid, peer, state, full }, signal, SYNC_MS);
       return typeof answer.state === 'string' ? answer.state : '';
@@ -59,11 +70,6 @@ export function createVerbs(agent: AgentClient): Verbs {
       inventorySchema.parse(await post('/v1/inventory', { user }, signal, INVENTORY_MS)),
     peerInventory: async (peer, user, signal) =>
       inventorySchema.parse(await post(`/v1/peers/${peer}/inventory`, { user }, signal, INVENTORY_MS)),
-    mark: async (peer, uuid, epoch, signal) =>
-      String((await post(`/v1/peers/${peer}/journal/mark`, { uuid, epoch }, signal)).mark ?? ''),
-    purge: async (peer, uuid, epoch, mark, signal) => {
-      await post(`/v1/peers/${peer}/journal/purge`, { uuid, epoch, mark }, signal);
-    },
     dedupe: async (user, uuid, signal) => {
       const answer = await post('/v1/dedupe', { user, uuid }, signal, INVENTORY_MS);
       return typeof answer.removed === 'number' ? answer.removed : 0;
@@ -74,7 +80,8 @@ export function createVerbs(agent: AgentClient): Verbs {
       await post(`/v1/peers/${peer}/sieve`, { uuid, files, active }, signal);
     },
     seeded: async (member, volume, seeded) => {
-      await post('/v1/seeded', { member, volume, seeded });
+      const { ok } = await post('/v1/seeded', { member, volume, seeded });
+      if (ok !== true) throw new NotPrimary(`the directory did not take member ${member} as seeded`);
     },
     report: async (members) => {
       await post('/v1/report', { members });
@@ -82,15 +89,20 @@ export function createVerbs(agent: AgentClient): Verbs {
   };
 }
 
+const NOBODY = '00000000-0000-0000-0000-000000000000';
+
 type Fields = Record<string, unknown>;
 
-/** 409: not primary. 502, 503, 504: the peer, or Dovecot as a whole. `ok: false`: this mailbox, unless `peer` says "away". */
+/**
+ * 409: not the primary, or the peer knows of a later epoch. 503 of a verb that goes to a peer, 504 and 404: there is no way to
+ * it. Anything else, 502 (the peer has answered with an error) among them, is about the mailbox.
+ */
 function check(path: string, { status, body }: Answer): Fields {
   const fields: Fields = typeof body === 'object' && body !== null ? (body as Fields) : {};
+  if (status === 200 && fields.ok !== false) return fields;
   const said = `${path}: status ${status}${typeof fields.error === 'string' ? `: ${fields.error}` : ''}`;
   if (status === 409) throw new NotPrimary(said);
-  if (status >= 502 && status <= 504) throw new PeerAway(said);
-  if (fields.unreachable === true) throw new PeerAway(said);
-  if (status !== 200 || fields.ok === false) throw new VerbFailed(said);
-  return fields;
+  const toPeer = path === '/v1/sync' || path.startsWith('/v1/peers/');
+  if (toPeer && (status === 503 || status === 504 || status === 404)) throw new PeerAway(said);
+  throw new VerbFailed(said, typeof fields.code === 'number' ? fields.code : 0);
 }

@@ -52,7 +52,7 @@ export interface World {
   readonly calls: Map<string, number>;
   /** What was reported, in order. */
   readonly reports: { member: number; inSync: boolean; lagChanges: number; lagSeconds: number }[][];
-  /** Something was wrong: two syncs of one mailbox at once, a purge of what isn't there. */
+  /** Something was wrong: two syncs of one mailbox at once, a sync that hides what differs. */
   readonly wrong: string[];
   /** Removed from the directory. */
   readonly gone: Set<string>;
@@ -200,7 +200,6 @@ interface Fields {
   peer?: number;
   state?: string;
   full?: boolean;
-  mark?: string;
   member?: number;
   volume?: string;
   members?: World['reports'][number];
@@ -251,23 +250,12 @@ async function stateOf(world: World, url: URL): Promise<Answer> {
 
 function peerVerb(world: World, member: number, verb: string, id: string, fields: Fields): Answer {
   const side = world.sides[member] as Side;
-  if (side.away) return [502, { error: 'away' }];
+  if (side.away) return [503, { ok: false, error: 'away' }];
   switch (verb) {
     case 'inventory':
       return [200, inventory(world.box(member, id))];
-    case 'journal':
-      return [200, { entries: 0 }];
     case 'journal/mark':
-      return [200, { mark: JSON.stringify([...journalOf(world, member, id)]) }];
-    case 'journal/purge':
-      for (const delivery of JSON.parse(fields.mark ?? '[]')) {
-        journalOf(world, member, id).delete(delivery);
-        // Rule 3: it goes only when this peer has the message.
-        const has = [...world.box(member, id).values()].includes(delivery);
-        const expunged = ![...world.box(0, id).values()].includes(delivery);
-        if (!has && !expunged) world.wrong.push(`purged ${delivery}, which member ${member} hasn't got`);
-      }
-      return [200, { removed: 0 }];
+      return [200, { mark: 'x.1' }];
     case 'sieve':
       side.sieve.set(id, (fields as { active?: string }).active ?? '');
       return [200, { ok: true }];
@@ -281,11 +269,12 @@ function peerVerb(world: World, member: number, verb: string, id: string, fields
 async function sync(world: World, syncing: Set<string>, id: string, { peer = 0, state = '', full }: Fields): Promise<Answer> {
   if (syncing.has(id)) world.wrong.push(`two syncs of ${id} at once`);
   syncing.add(id);
+  const side = world.sides[peer] as Side;
+  const marked = [...journalOf(world, peer, id)];
   const snapshot = new Map(world.box(0, id));
   await new Promise((resolve) => setTimeout(resolve, 2));
   syncing.delete(id);
-  const side = world.sides[peer] as Side;
-  if (side.away) return [200, { ok: false, unreachable: true, error: 'cannot connect' }];
+  if (side.away) return [503, { ok: false, error: 'cannot connect' }];
   const failures = world.failing.get(id) ?? 0;
   if (failures > 0) {
     world.failing.set(id, failures - 1);
@@ -300,7 +289,8 @@ async function sync(world: World, syncing: Set<string>, id: string, { peer = 0, 
     else if (!here.has(key)) here.set(key, delivery);
   }
   for (const [key, delivery] of snapshot) there.set(key, delivery);
-  return [200, { ok: true, state: [...there.keys()].join(',') }];
+  for (const delivery of marked) journalOf(world, peer, id).delete(delivery);
+  return [200, { ok: true, state: [...there.keys()].join(','), purged: marked.length }];
 }
 
 function inventory(box: Box): object {
