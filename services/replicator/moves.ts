@@ -1,0 +1,367 @@
+/**
+ * Mailboxes that move from this shard to another, as the directory says (posthorn.moves): the primary of the shard that they
+ * leave brings them over, step by step. What has been done is in the directory, so whoever is primary next goes on from there.
+ *
+ *   syncing    it is copied while it is used, until a copy takes little time
+ *   switching  nobody gets in and mail waits, for some seconds: the last changes follow, both sides are compared; the directory
+ *              changes the shard together with the phase
+ *   settling   people are on the other shard; what came late, by an mx or a proxy that had not heard of it, follows
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import type { Log } from '../../operator/runtime/log.js';
+import type { AgentClient } from './agent.js';
+import { differences, inventorySchema, messagesIn } from './inventory.js';
+import type { Locks } from './locks.js';
+
+const moveSchema = z.object({
+  mailbox: z.string(),
+  username: z.string().nullable(),
+  phase: z.enum(['syncing', 'switching', 'settling']),
+  phaseSeconds: z.number(),
+  toShard: z.string(),
+  toHost: z.string().nullable(),
+  toPort: z.number().nullable(),
+  toEpoch: z.number(),
+  report: z
+    .object({
+      step: z.string().nullish(),
+      /** Switches that were begun. */
+      rounds: z.number().nullish(),
+      failures: z.number().nullish(),
+      failingSince: z.number().nullish(),
+      verified: z.boolean().nullish(),
+    })
+    .loose(),
+});
+export type Move = z.output<typeof moveSchema>;
+
+const stateSchema = z.object({ role: z.string(), moves: z.number().default(0) });
+
+export interface MoveTiming {
+  /** How often the directory is asked while something moves. */
+  readonly everyMs: number;
+  /** A copy that takes no longer is small enough to switch. */
+  readonly smallMs: number;
+  /** Until proxies and the mx have heard that nobody gets in. */
+  readonly drainMs: number;
+  /** People are kept out no longer than this; then it is copied again. */
+  readonly switchMs: number;
+  /** Until nobody delivers to the old place any more. */
+  readonly lateSeconds: number;
+  /** How long the old copy stays. */
+  readonly graceSeconds: number;
+  /** A move that can't be made for so long is given up. */
+  readonly patienceMs: number;
+}
+
+export const MOVE_TIMING: MoveTiming = {
+  everyMs: 2_000,
+  smallMs: 3_000,
+  drainMs: 1_500,
+  switchMs: 10_000,
+  lateSeconds: 90,
+  graceSeconds: 900,
+  patienceMs: 3_600_000,
+};
+
+/** Switches that are tried before a move is given up. */
+const ROUNDS = 5;
+/** Copies before a switch is tried, even if the last one was not small: somebody gets a lot of mail. */
+const COPIES = 5;
+const MOST_AT_ONCE = 8;
+const SYNC_MS = 6 * 3_600_000;
+const INVENTORY_MS = 5 * 60_000;
+const SHORT_MS = 15_000;
+
+export interface MovesOptions {
+  readonly agent: Pick<AgentClient, 'get' | 'post'>;
+  readonly log: Log;
+  /** Of the replicator, where there is one: of one mailbox only one sync at a time. */
+  readonly locks?: Pick<Locks, 'acquire'>;
+  readonly timing?: MoveTiming;
+  /** Wall clock, ms. */
+  readonly now?: () => number;
+}
+
+export interface Moves {
+  stop(): Promise<void>;
+}
+
+interface World extends Required<Omit<MovesOptions, 'locks'>> {
+  readonly locks: Pick<Locks, 'acquire'> | undefined;
+  readonly signal: AbortSignal;
+  /** dsync's, by mailbox; only of this process and one epoch of the target: what is not here makes a sync compare everything. */
+  readonly states: Map<string, { epoch: number; state: string }>;
+  /** When to try again, by mailbox. */
+  readonly rests: Map<string, number>;
+}
+
+/** Looks whether something moves, while this member is the primary, and moves it. */
+export function startMoves(options: MovesOptions): Moves {
+  const stopping = new AbortController();
+  const world: World = {
+    ...{ agent: options.agent, log: options.log, locks: options.locks, now: options.now ?? Date.now },
+    ...{ timing: options.timing ?? MOVE_TIMING, signal: stopping.signal, states: new Map(), rests: new Map() },
+  };
+  const running = run(world);
+  return {
+    stop: async () => {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
+async function run(world: World): Promise<void> {
+  const { signal, log, timing } = world;
+  const underWay = new Map<string, Promise<void>>();
+  while (!signal.aborted) {
+    try {
+      begin(world, await movesNow(world), underWay);
+    } catch (error) {
+      if (!signal.aborted) log.debug({ err: error }, 'moves could not be listed');
+    }
+    await sleep(timing.everyMs, undefined, { signal }).catch(() => undefined);
+  }
+  await Promise.allSettled(underWay.values());
+}
+
+function begin(world: World, moves: readonly Move[], underWay: Map<string, Promise<void>>): void {
+  // Nobody may be kept out for longer than it takes.
+  const rests = ({ mailbox, phase }: Move) => phase !== 'switching' && (world.rests.get(mailbox) ?? 0) > world.now();
+  for (const move of moves.filter((one) => !underWay.has(one.mailbox) && !rests(one))) {
+    if (underWay.size >= MOST_AT_ONCE) return;
+    underWay.set(
+      move.mailbox,
+      attempt(world, move).finally(() => underWay.delete(move.mailbox)),
+    );
+  }
+}
+
+/** Nothing is asked of the directory while nothing moves. */
+async function movesNow({ agent, signal }: World): Promise<Move[]> {
+  const state = stateSchema.safeParse((await agent.get('/v1/state', { timeoutMs: SHORT_MS, signal })).body);
+  if (!state.success || state.data.role !== 'primary' || state.data.moves === 0) return [];
+  const { status, body } = await agent.get('/v1/moves', { timeoutMs: SHORT_MS, signal });
+  return status === 200 ? z.object({ moves: z.array(moveSchema) }).parse(body).moves : [];
+}
+
+/** Something is in the way; the mailbox stays where it is. */
+class Obstacle extends Error {
+  override readonly name = 'Obstacle';
+}
+
+/** As far as it goes now. Never rejects. */
+async function attempt(world: World, move: Move): Promise<void> {
+  const { log, signal } = world;
+  try {
+    await advance(world, move);
+  } catch (error) {
+    if (signal.aborted) return;
+    log.warn({ mailbox: move.mailbox, to: move.toShard, phase: move.phase, err: error }, 'a move is held up');
+    await held(world, move, (error as Error).message).catch((err: unknown) =>
+      log.warn({ mailbox: move.mailbox, err }, 'what holds a move up could not be reported'),
+    );
+  }
+}
+
+/** Where a mailbox goes, when that can be reached. */
+interface Way {
+  readonly user: string;
+  readonly uuid: string;
+  readonly host: string;
+  readonly port: number;
+  readonly epoch: number;
+}
+
+function wayOf({ mailbox, username, toHost, toPort, toEpoch, toShard }: Move): Way {
+  if (username === null) throw new Obstacle('the mailbox has no address now');
+  if (toHost === null) throw new Obstacle(`shard ${toShard} has no primary now`);
+  return { user: username, uuid: mailbox, host: toHost, port: toPort ?? 10_028, epoch: toEpoch };
+}
+
+async function advance(world: World, move: Move): Promise<void> {
+  if (move.phase === 'settling') return settle(world, move);
+  const way = wayOf(move);
+  if (move.phase === 'switching') return switchOver(world, move, way);
+  await copy(world, way);
+  const rounds = (move.report.rounds ?? 0) + 1;
+  const report = { step: 'drain', message: null, failures: 0, failingSince: null, rounds };
+  if (await record(world, move, 'syncing', 'switching', report))
+    await switchOver(world, { ...move, phase: 'switching', report: { ...move.report, rounds } }, way);
+}
+
+/** Again and again, until little is left to be done. */
+async function copy(world: World, way: Way): Promise<void> {
+  for (let n = 1; n <= COPIES; n += 1) {
+    const started = performance.now();
+    await sync(world, way);
+    if (performance.now() - started <= world.timing.smallMs) return;
+  }
+}
+
+/** Nobody gets in. Ends with the mailbox on the other shard, or open again where it was. */
+async function switchOver(world: World, move: Move, way: Way): Promise<void> {
+  const { timing, signal } = world;
+  const end = performance.now() + timing.switchMs;
+  const inTime = AbortSignal.any([signal, AbortSignal.timeout(timing.switchMs)]);
+  let found: string[] | undefined;
+  try {
+    await kick(world, way);
+    await sleep(timing.drainMs, undefined, { signal });
+    await kick(world, way);
+    await sync(world, way, inTime);
+    await post(world, '/v1/remote/sieve', way, SHORT_MS);
+    await record(world, move, 'switching', 'switching', { step: 'compare' });
+    while (performance.now() < end) {
+      const comparison = await compare(world, way, inTime);
+      found = comparison.found;
+      if (found.length === 0) return await commit(world, move, way, comparison.messages);
+      world.states.delete(way.uuid);
+      await sync(world, way, inTime);
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    found = [(error as Error).message];
+  }
+  await reopen(
+    world,
+    move,
+    `both sides did not become equal in time: ${(found ?? ['no comparison']).slice(0, 3).join('; ')}`,
+  );
+}
+
+async function commit(world: World, move: Move, way: Way, messages: number): Promise<void> {
+  const report = { step: 'late', toEpoch: way.epoch, messages, message: null };
+  const done = await record(world, move, 'switching', 'settling', report);
+  if (!done) return reopen(world, move, 'the other shard got another primary, or the move was ended');
+  world.log.info({ mailbox: move.mailbox, to: move.toShard, messages }, 'mailbox moved');
+  await kick(world, way).catch(() => undefined);
+}
+
+/** People get in again; then once more from the start, or not at all. */
+async function reopen(world: World, move: Move, message: string): Promise<void> {
+  world.states.delete(move.mailbox);
+  const rounds = move.report.rounds ?? 1;
+  const next = rounds >= ROUNDS ? 'failed' : 'syncing';
+  world.log.warn({ mailbox: move.mailbox, to: move.toShard, rounds, why: message }, 'a mailbox was not switched');
+  rest(world, move, rounds);
+  await record(world, move, 'switching', next, { step: null, message: message.slice(0, 400) });
+}
+
+async function settle(world: World, move: Move): Promise<void> {
+  const { lateSeconds, graceSeconds } = world.timing;
+  const due = move.report.verified === true ? graceSeconds : lateSeconds;
+  if (move.phaseSeconds < due) return;
+  const way = wayOf(move);
+  await kick(world, way);
+  await sync(world, way);
+  if (move.report.verified !== true)
+    await record(world, move, 'settling', 'settling', { verified: true, message: null, step: 'grace' });
+  else if (await record(world, move, 'settling', 'done', { step: null })) world.states.delete(move.mailbox);
+}
+
+/** What holds it up is told; while copying, not for ever. */
+async function held(world: World, move: Move, message: string): Promise<void> {
+  const failures = (move.report.failures ?? 0) + 1;
+  const failingSince = move.report.failingSince ?? world.now();
+  rest(world, move, failures);
+  const report = { message: message.slice(0, 400), failures, failingSince };
+  if (move.phase === 'settling') return void (await record(world, move, 'settling', 'settling', report));
+  const next = world.now() - failingSince > world.timing.patienceMs ? 'failed' : 'syncing';
+  // Whichever it was when the obstacle came: nobody may be kept out.
+  if (!(await record(world, move, 'switching', next, report))) await record(world, move, 'syncing', next, report);
+}
+
+function rest(world: World, { mailbox }: Move, failures: number): void {
+  const ms = Math.min(60_000, world.timing.everyMs * 2 ** Math.min(failures, 10));
+  world.rests.set(mailbox, world.now() + ms);
+}
+
+const CHANGED_MEANWHILE = 2;
+const MOST_TRIES = 3;
+
+/** Both ways, always: nothing that either side has is ever removed by it. */
+async function sync(world: World, way: Way, signal = world.signal): Promise<void> {
+  const release = await world.locks?.acquire(way.uuid, signal);
+  try {
+    let tries = 1;
+    while (!(await syncOnce(world, way, tries, signal))) tries += 1;
+  } finally {
+    release?.();
+  }
+}
+
+/** @returns false: it has to be made again */
+async function syncOnce(world: World, way: Way, tries: number, signal: AbortSignal): Promise<boolean> {
+  const { user, uuid, host, port, epoch } = way;
+  const known = world.states.get(uuid);
+  const state = known?.epoch === epoch ? known.state : '';
+  const body = { user, host, port, epoch, state, full: state === '' };
+  const answer = await world.agent.post('/v1/sync', body, { timeoutMs: SYNC_MS, signal });
+  const { ok, code, error, state: next } = syncAnswer.parse(answer.body ?? {});
+  if (answer.status === 200 && ok) {
+    world.states.set(uuid, { epoch, state: next });
+    return true;
+  }
+  const again = code === CHANGED_MEANWHILE && tries < MOST_TRIES;
+  // A state that is no good any more makes dsync fail: once more without.
+  if (state === '' && !again) throw new Obstacle(`sync: ${error || `status ${answer.status}`}`);
+  world.states.delete(uuid);
+  return false;
+}
+
+const syncAnswer = z.object({
+  ok: z.boolean().default(false),
+  code: z.number().default(0),
+  error: z.string().default(''),
+  state: z.string().default(''),
+});
+
+async function compare(world: World, way: Way, signal: AbortSignal): Promise<{ found: string[]; messages: number }> {
+  const [here, there] = await Promise.all([
+    post(world, '/v1/inventory', { user: way.user }, INVENTORY_MS, signal),
+    post(world, '/v1/remote/inventory', way, INVENTORY_MS, signal),
+  ]);
+  const mine = inventorySchema.parse(here);
+  return { found: differences(mine, inventorySchema.parse(there)), messages: messagesIn(mine) };
+}
+
+async function kick(world: World, { user }: Way): Promise<void> {
+  await post(world, '/v1/kick', { user }, SHORT_MS);
+}
+
+async function post(
+  world: World,
+  path: string,
+  body: object,
+  timeoutMs: number,
+  signal = world.signal,
+): Promise<object> {
+  const answer = await world.agent.post(path, body, { timeoutMs, signal });
+  const fields = z
+    .object({ ok: z.boolean().optional(), error: z.string().optional() })
+    .loose()
+    .parse(answer.body ?? {});
+  if (answer.status !== 200 || fields.ok === false)
+    throw new Obstacle(`${path}: ${fields.error ?? `status ${answer.status}`}`);
+  return fields;
+}
+
+/** @returns whether the directory took the step: false when the move was ended, or somebody else is the primary */
+async function record(
+  { agent, signal }: World,
+  { mailbox }: Move,
+  from: string,
+  to: string,
+  report: object,
+): Promise<boolean> {
+  const { status, body } = await agent.post(
+    '/v1/moves',
+    { mailbox, from, to, report },
+    { timeoutMs: SHORT_MS, signal },
+  );
+  if (status !== 200) throw new Obstacle(`the directory did not take ${from} → ${to}: status ${status}`);
+  return z.object({ ok: z.boolean() }).parse(body).ok;
+}
