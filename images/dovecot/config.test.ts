@@ -118,9 +118,9 @@ describe('dovecot store', () => {
   });
 
   it('asks the directory for its own shard only, and defers for everybody else', () => {
-    const queries = text.match(/directory_v1\.userdb[^\n]*/g) ?? [];
-    expect(queries).toHaveLength(2);
-    for (const query of queries) expect(query).toContain("shard = '@SHARD@'");
+    expect(text.match(/directory_v1\.\w+/g)).toEqual(['directory_v1.store_user', 'directory_v1.userdb']);
+    expect(text).toContain("directory_v1.store_user('%{user}', '@SHARD@', '%{protocol}')");
+    expect(text).toMatch(/directory_v1\.userdb WHERE shard = '@SHARD@'$/m);
     expect(text).toMatch(/userdb static \{\n\s*fields \{\n\s*tempfail = yes\n/);
   });
 
@@ -150,8 +150,29 @@ describe('dovecot store', () => {
     expect(text).toMatch(/^namespace inbox \{[\s\S]*?\n {2}acl_ignore = yes\n/m);
     expect(text).toMatch(/^acl_globals_only = yes$/m);
     expect(text).toMatch(/^acl anyone \{\n {2}acl_rights = lr\n\}$/m);
-    expect(text).toContain("'acl/anyone/acl_rights=lrwstipekx'");
     expect(text).not.toMatch(/imap_acl|acl_sharing_map|acl_user|master/);
+  });
+
+  it('opens protocols only where the agent says what this copy is, and none for a replica', () => {
+    const store = readFileSync(join(root, 'store', 'dovecot.conf'), 'utf8');
+    expect(store).not.toMatch(/^protocols/m);
+    expect(store.trimEnd().split('\n').at(-1)).toBe('!include /run/agent/mode.conf');
+    const protocols = (mode: string) =>
+      readFileSync(join(root, 'store', `mode-${mode}.conf`), 'utf8').match(/^protocols =.*$/gm);
+    expect(protocols('primary')).toEqual(['protocols = imap lmtp sieve']);
+    expect(protocols('opening')).toEqual(['protocols = lmtp']);
+    expect(protocols('replica')).toEqual(['protocols =']);
+  });
+
+  it('lets in nobody who was told of another epoch; of none, only where there is one copy', () => {
+    expect(text).toContain(`'%{passdb:forward_epoch | default('')}' <> '%{env:POSTHORN_EPOCH}'`);
+    expect(text).toContain(`NOT ('%{passdb:forward_epoch | default('')}' = '' AND @REPLICAS@ = 1)`);
+    expect(readFileSync(join(root, 'common', 'gatekeeper.lua'), 'utf8')).toContain('given.forward_epoch =');
+  });
+
+  it('finds messages by a header, which an index for searches would prevent', () => {
+    expect(text).toMatch(/^protocol doveadm \{\n {2}mail_plugins \{\n {4}fts = no\n {4}fts_flatcurve = no\n/m);
+    expect(text).toMatch(/^ {2}hdr\.x-delivery-id = yes$/m);
   });
 
   it('keeps expunges in the logs: three settings that work only together', () => {

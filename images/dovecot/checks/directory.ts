@@ -24,6 +24,7 @@ export async function fillDirectory(postgres: TestPostgres, storeHost: string): 
   for (const { sql } of await readMigrations()) await owner.query(sql);
   await owner.query(`
     INSERT INTO posthorn.shards (name, host) VALUES ('a', '${storeHost}'), ('b', 'elsewhere');
+    INSERT INTO posthorn.shard_members (shard, member, host) VALUES ('a', 0, '${storeHost}');
     INSERT INTO posthorn.domains (domain, object_uid, object_namespace, object_name)
       VALUES ('example.org', 'd1', 'mail', 'example')`);
   for (const [who, id] of Object.entries(MAILBOXES)) {

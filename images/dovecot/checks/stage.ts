@@ -243,6 +243,12 @@ function values(port: number): Record<string, string> {
     EGRESS_HOST: HOSTS.egress,
     HOSTNAME: 'mail.example.org',
     SHARD: 'a',
+    REPLICAS: '1',
+    POST_LOGIN: '',
+    LMTP_PORT: '24000',
+    SYSTEM: 'mail',
+    NAMESPACE: 'mail',
+    CLUSTER_DOMAIN: 'cluster.local',
   };
 }
 
@@ -291,7 +297,9 @@ function startRole(root: string, role: Role, port: number): void {
   // A round an hour comes every few seconds, and a day takes a second.
   if (role === 'store') {
     mounts.push(emptyDir(root, role, '/srv/mail'));
-    mounts.push('-e KEEPER_RETENTION_SECONDS=4 -e KEEPER_RETENTION_UNIT=secs -e KEEPER_QUOTA_SECONDS=3');
+    mounts.push(
+      '-e POD_NAME=mail-store-a-0 -e KEEPER_RETENTION_SECONDS=4 -e KEEPER_RETENTION_UNIT=secs -e KEEPER_QUOTA_SECONDS=3',
+    );
   }
   sh(
     `podman run -d --name ${name(role)} --network=ns:/run/netns/${name(role)} ${CONTAINER} ${mounts.join(' ')} ${PREFIX}/dovecot:${TAG} ${role}`,

@@ -1,6 +1,6 @@
 -- Asks the gatekeeper about a log-in and tries the password against the hashes that it gives.
 --
---   POST /v1/auth         {login, protocol, ip, password} → {result, username, host, port, sieve_port, hashes, …}
+--   POST /v1/auth         {login, protocol, ip, password} → {result, username, host, port, sieve_port, epoch, hashes, …}
 --   POST /v1/auth/result  {login, protocol, ip, ok, credential, ticket}   how it ended; nobody waits for more than 1 s
 --
 -- Whatever goes wrong is a temporary failure, never a wrong password: clients forget passwords that are refused.
@@ -92,7 +92,12 @@ local function fields(answer, protocol)
   if type(answer.host) ~= "string" or math.type(port) ~= "integer" then
     return nil, "gatekeeper: no host or port in its answer"
   end
-  return { user = answer.username, host = answer.host, port = tostring(port) }
+  local given = { user = answer.username, host = answer.host, port = tostring(port) }
+  -- Which primary is meant: the store compares it with its own.
+  if math.type(answer.epoch) == "integer" then
+    given.forward_epoch = tostring(answer.epoch)
+  end
+  return given
 end
 
 local function verify(request, password, login, answer)
