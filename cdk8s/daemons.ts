@@ -162,15 +162,37 @@ export function mxTunnel(): Daemon {
   };
 }
 
+/** A shard of the store, as the MailSystem declares it. */
+export type Shard = System['spec']['store']['shards'][number];
+
+/** Ports on the loopback interface of a store's pod: Dovecot's LMTP, and that of deposit. */
+const LMTP = { dovecot: 24000, deposit: 24001 } as const;
+
+/** The agents' own port, for the other copies of their shard and for moves between shards. */
+export const AGENT_PORT = 10028;
+
+/** Placeholders of a shard's configurations. */
+function shardValues(shard: Shard) {
+  const replicated = shard.replicas > 1;
+  return {
+    SHARD: shard.name,
+    REPLICAS: String(shard.replicas),
+    // A message is kept on a second copy before it is accepted, where there is one.
+    LMTP_PORT: String(replicated ? LMTP.deposit : LMTP.dovecot),
+    // Run before each session: nothing to do where nobody else can have given out UIDs.
+    POST_LOGIN: replicated ? 'post-login' : '',
+  };
+}
+
 /** haproxy in front of a shard's Dovecot: ends mutual TLS and lets in the roles that may come; and, the other way, to the mx's rspamd. */
-export function storeTunnel(shard: string): Daemon {
+export function storeTunnel(shard: Shard): Daemon {
   return {
     name: 'tunnel',
     image: 'tunnel',
     role: 'store',
     uid: UID.tunnel,
     ports: { lmtp: 10024, imap: 10143, sieve: 14190 },
-    config: { image: 'tunnel', role: 'store', configMap: `tunnel-${shard}`, values: { SHARD: shard } },
+    config: { image: 'tunnel', role: 'store', configMap: `tunnel-${shard.name}`, values: shardValues(shard) },
     mounts: [TLS],
     cpu: '20m',
     memory: '32Mi',
@@ -178,22 +200,18 @@ export function storeTunnel(shard: string): Daemon {
   };
 }
 
-/** A role of the Dovecot image that serves mail clients or holds mail. */
-export function dovecot(
-  role: 'proxy' | 'store',
-  props: {
-    readonly ports?: Readonly<Record<string, number>>;
-    readonly mounts: readonly Mount[];
-    readonly shard?: string;
-  },
-): Daemon {
+/** Dovecot for mail clients: leads them to their shard. */
+export function proxyDovecot(props: {
+  readonly ports: Readonly<Record<string, number>>;
+  readonly mounts: readonly Mount[];
+}): Daemon {
   return {
     name: 'dovecot',
     image: 'dovecot',
-    role,
+    role: 'proxy',
     uid: UID.vmail,
-    ...(props.ports ? { ports: props.ports } : {}),
-    config: dovecotConfig(role, props.shard),
+    ports: props.ports,
+    config: { image: 'dovecot', role: 'proxy', live: true },
     mounts: [TLS, ...props.mounts],
     cpu: '40m',
     memory: '96Mi',
@@ -201,9 +219,68 @@ export function dovecot(
   };
 }
 
-function dovecotConfig(role: 'proxy' | 'store', shard: string | undefined): Config {
-  if (shard === undefined) return { image: 'dovecot', role, live: true };
-  return { image: 'dovecot', role, configMap: `${role}-${shard}`, values: { SHARD: shard }, live: true };
+/** One copy of a shard's mailboxes: Dovecot, and the agent that starts it, as the primary or a replica, and ends it. */
+export function storeDovecot(shard: Shard, mounts: readonly Mount[]): Daemon {
+  return {
+    name: 'dovecot',
+    image: 'dovecot',
+    role: 'store',
+    uid: UID.vmail,
+    ports: { agent: AGENT_PORT },
+    env: [fieldOf('POD_NAME', 'metadata.name')],
+    config: storeConfig(shard),
+    mounts: [TLS, ...mounts],
+    cpu: '50m',
+    memory: '160Mi',
+    memoryLimit: '1Gi',
+  };
+}
+
+function storeConfig(shard: Shard): Config {
+  return {
+    image: 'dovecot',
+    role: 'store',
+    configMap: `store-${shard.name}`,
+    values: shardValues(shard),
+    live: true,
+  };
+}
+
+/** Accepts a message when Dovecot and the journal of another copy have it. */
+export function deposit(shard: Shard): Daemon {
+  return {
+    name: 'deposit',
+    image: 'posthorn',
+    role: 'deposit',
+    uid: UID.vmail,
+    env: [fieldOf('POD_NAME', 'metadata.name')],
+    config: { image: 'posthorn', role: 'deposit', configMap: `deposit-${shard.name}`, values: shardValues(shard) },
+    mounts: [TLS],
+    cpu: '20m',
+    memory: '96Mi',
+    memoryLimit: '512Mi',
+  };
+}
+
+/** Copies what changes in the primary's mailboxes to the other copies. */
+export function replicator(shard: Shard, mounts: readonly Mount[]): Daemon {
+  return {
+    name: 'replicator',
+    image: 'posthorn',
+    role: 'replicator',
+    uid: UID.vmail,
+    env: [fieldOf('POD_NAME', 'metadata.name')],
+    config: {
+      image: 'posthorn',
+      role: 'replicator',
+      configMap: `replicator-${shard.name}`,
+      values: shardValues(shard),
+    },
+    mounts: [TLS, ...mounts],
+    cpu: '20m',
+    memory: '96Mi',
+    memoryLimit: '512Mi',
+  };
 }
 
 /** Checks passwords for Postfix over a unix socket. */
@@ -221,14 +298,15 @@ export function submissionAuth(): Daemon {
   };
 }
 
-/** Removes the mail of mailboxes that were deleted with `deletionPolicy: Delete` and whose grace has passed. */
-export function reaper(shard: string, mounts: readonly Mount[]): Daemon {
+/** Removes the mail of mailboxes that were deleted with `deletionPolicy: Delete` and whose grace has passed, and what has moved away. */
+export function reaper(shard: Shard, mounts: readonly Mount[]): Daemon {
   return {
     name: 'reaper',
     image: 'dovecot',
     role: 'reaper',
     uid: UID.vmail,
-    config: dovecotConfig('store', shard),
+    env: [fieldOf('POD_NAME', 'metadata.name')],
+    config: storeConfig(shard),
     mounts: [TLS, ...mounts],
     cpu: '5m',
     memory: '16Mi',

@@ -130,12 +130,12 @@ describe.each(Object.entries(SPECS))('children of a MailSystem with the %s spec'
 });
 
 describe('mailSystemObjects', () => {
-  it('asks for less than one CPU and 2.25 GiB for a whole system', () => {
+  it('asks for less than one CPU and 2.3 GiB for a whole system', () => {
     const all = workloads(objects(DEFAULT_SPEC)).flatMap((w) =>
       containers(w).map((c) => ({ n: w.spec.replicas ?? 1, r: c.resources?.requests })),
     );
     expect(all.reduce((sum, { n, r }) => sum + n * cpu(r?.cpu), 0)).toBeLessThan(1);
-    expect(all.reduce((sum, { n, r }) => sum + n * bytes(r?.memory), 0)).toBeLessThan(2.25 * 2 ** 30);
+    expect(all.reduce((sum, { n, r }) => sum + n * bytes(r?.memory), 0)).toBeLessThan(2.3 * 2 ** 30);
   });
 
   it('gives the same children in the same order every time', () => {
@@ -257,6 +257,7 @@ describe('who may connect', () => {
     ['mx', 'store', 10024],
     ['proxy', 'store', 10143],
     ['proxy', 'store', 14190],
+    ['store', 'store', 10028],
     ['mx', 'redis', 6379],
     ['egress', 'redis', 6379],
     ['submission', 'redis', 6379],
@@ -289,6 +290,9 @@ describe('who may connect', () => {
     ['proxy', 'mx', 11335],
     ['mx', 'store', 10143],
     ['proxy', 'store', 10024],
+    ['mx', 'store', 10028],
+    ['proxy', 'store', 10028],
+    ['anyone', 'store', 10028],
     ['anyone', 'store', 10143],
     ['forward', 'redis', 6379],
     ['courier', 'redis', 6379],
@@ -298,6 +302,58 @@ describe('who may connect', () => {
     ['mx', 'postgres', 5432],
   ])('%s does not reach %s on %i', (from, to, port) => {
     expect(allowed(from, to, port)).toBe(false);
+  });
+});
+
+describe('a shard', () => {
+  const all = objects(FULL_SPEC);
+  const spec = (name: string) => named(all, name).spec.template.spec;
+  const data = (name: string) => JSON.stringify(all.find((o) => o.metadata.name === name)?.data);
+
+  it('of several copies keeps messages on two, copies what changes, and has its pods on different nodes', () => {
+    expect(spec('mail-store-b')?.containers.map((c) => c.name)).toEqual(['dovecot', 'reaper', 'deposit', 'replicator']);
+    expect(data('mail-tunnel-b-config')).toContain('24001');
+    expect(data('mail-store-b-config')).toContain('executable = imap post-login');
+    expect(spec('mail-store-b')?.affinity?.podAntiAffinity).toEqual({
+      requiredDuringSchedulingIgnoredDuringExecution: [
+        {
+          topologyKey: 'kubernetes.io/hostname',
+          labelSelector: { matchLabels: named(all, 'mail-store-b').spec.selector.matchLabels },
+        },
+      ],
+    });
+  });
+
+  it('of one copy has nothing of that', () => {
+    expect(spec('mail-store-a')?.containers.map((c) => c.name)).toEqual(['dovecot', 'reaper']);
+    expect(data('mail-tunnel-a-config')).toContain('24000');
+    expect(data('mail-store-a-config')).toContain('executable = imap \\n');
+    expect(spec('mail-store-a')?.affinity).toBeUndefined();
+  });
+
+  it('of three copies lets one be evicted, but never the primary; no two budgets are for one pod', () => {
+    const budgets = all.filter(
+      (o) => o.kind === 'PodDisruptionBudget' && o.metadata.labels?.['posthorn.dev/shard'] === 'b',
+    );
+    const of = (object: KubernetesObject) => object.spec as Record<string, unknown> & { selector: object };
+    expect(budgets.map((o) => [o.metadata.name, of(o).minAvailable, of(o).maxUnavailable, of(o).selector])).toEqual([
+      [
+        'mail-store-b',
+        1,
+        undefined,
+        expect.objectContaining({
+          matchExpressions: [{ key: 'posthorn.dev/store-role', operator: 'NotIn', values: ['primary'] }],
+        }),
+      ],
+      [
+        'mail-store-b-primary',
+        undefined,
+        0,
+        expect.objectContaining({
+          matchExpressions: [{ key: 'posthorn.dev/store-role', operator: 'In', values: ['primary'] }],
+        }),
+      ],
+    ]);
   });
 });
 

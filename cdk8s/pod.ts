@@ -1,4 +1,5 @@
 import type {
+  V1Affinity,
   V1Container,
   V1EnvVar,
   V1PodSpec,
@@ -76,6 +77,8 @@ export interface Pod {
   /** Only what talks to the API server gets a token. */
   readonly serviceAccountName?: string;
   readonly graceSeconds: number;
+  /** No two of them on one node, whatever it costs: one for which there is no node waits. Default: better apart. */
+  readonly apart?: boolean;
 }
 
 /** Pod template of a workload, fit for the Pod Security level `baseline` (`restricted` without Postfix). */
@@ -96,6 +99,7 @@ export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
       ...(pod.serviceAccountName ? { serviceAccountName: pod.serviceAccountName } : {}),
       enableServiceLinks: false,
       terminationGracePeriodSeconds: pod.graceSeconds,
+      ...(pod.apart ? { affinity: apart(system, pod) } : {}),
       topologySpreadConstraints: [
         {
           maxSkew: 1,
@@ -107,6 +111,19 @@ export function podTemplate(system: System, pod: Pod): V1PodTemplateSpec {
       ...(pod.sidecars?.length ? { initContainers: pod.sidecars.map((d) => sidecar(system, d)) } : {}),
       containers: pod.containers.map((d) => container(system, d)),
       volumes: [...(pod.volumes ?? []), ...daemons.flatMap((d) => daemonVolumes(system, d))],
+    },
+  };
+}
+
+function apart(system: System, pod: Pod): V1Affinity {
+  return {
+    podAntiAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: [
+        {
+          topologyKey: 'kubernetes.io/hostname',
+          labelSelector: { matchLabels: selectorLabels(system, pod.component, pod.labels) },
+        },
+      ],
     },
   };
 }

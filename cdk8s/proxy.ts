@@ -1,5 +1,5 @@
 import { Construct } from 'constructs';
-import { dovecot, gatekeeper, ldapMounts, redisTunnel, UID } from './daemons.js';
+import { gatekeeper, ldapMounts, proxyDovecot, redisTunnel, UID } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
 import { ldapVolumes, publicTlsVolume, STORE_PASSWORD, storePasswordVolume, TLS_PUBLIC, tlsVolume } from './volumes.js';
@@ -16,7 +16,7 @@ export class ImapProxy extends Construct {
       name,
       replicas: system.spec.proxy.replicas,
       sidecars: [redisTunnel(component), gatekeeper(component, ldapMounts(system))],
-      containers: [dovecot('proxy', { ports: { imaps: 10993, sieve: 14190 }, mounts: [TLS_PUBLIC, STORE_PASSWORD] })],
+      containers: [proxyDovecot({ ports: { imaps: 10993, sieve: 14190 }, mounts: [TLS_PUBLIC, STORE_PASSWORD] })],
       fsGroup: UID.vmail,
       volumes: [
         tlsVolume(system, 'proxy'),

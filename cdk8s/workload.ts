@@ -1,4 +1,9 @@
-import type { V1DeploymentSpec, V1PersistentVolumeClaim, V1StatefulSetSpec } from '@kubernetes/client-node';
+import type {
+  V1DeploymentSpec,
+  V1LabelSelectorRequirement,
+  V1PersistentVolumeClaim,
+  V1StatefulSetSpec,
+} from '@kubernetes/client-node';
 import type { Construct } from 'constructs';
 import { formatQuantity, parseQuantity } from '../crds/quantity.js';
 import { addConfig, configMapName } from './config.js';
@@ -101,12 +106,19 @@ export function addDeployment(scope: Construct, system: System, workload: Statel
   });
 }
 
-/** Adds a PodDisruptionBudget: evictions take one pod of the component at a time. */
-export function addDisruptionBudget(
-  scope: Construct,
-  system: System,
-  workload: Pick<Stateless, 'name' | 'component' | 'labels'>,
-): void {
+/** Whom a PodDisruptionBudget protects, and how much. */
+export interface Disruptions extends Pick<Stateless, 'name' | 'component' | 'labels'> {
+  /** More conditions on the pods' labels. */
+  readonly expressions?: readonly V1LabelSelectorRequirement[];
+  /** Pods that evictions must leave. */
+  readonly minAvailable?: number;
+  /** Without `minAvailable`: pods that evictions may take at a time; default 1. */
+  readonly maxUnavailable?: number;
+}
+
+/** Adds a PodDisruptionBudget: unless it says otherwise evictions take one pod of the component at a time. */
+export function addDisruptionBudget(scope: Construct, system: System, workload: Disruptions): void {
+  const { expressions, minAvailable, maxUnavailable = 1 } = workload;
   addChild(scope, system, {
     apiVersion: 'policy/v1',
     kind: 'PodDisruptionBudget',
@@ -115,9 +127,12 @@ export function addDisruptionBudget(
     labels: workload.labels,
     body: {
       spec: {
-        maxUnavailable: 1,
+        ...(minAvailable === undefined ? { maxUnavailable } : { minAvailable }),
         unhealthyPodEvictionPolicy: 'AlwaysAllow',
-        selector: { matchLabels: selectorLabels(system, workload.component, workload.labels) },
+        selector: {
+          matchLabels: selectorLabels(system, workload.component, workload.labels),
+          ...(expressions ? { matchExpressions: [...expressions] } : {}),
+        },
       },
     },
   });

@@ -20,7 +20,7 @@ export const FULL_SPEC: MailSystemResolved = resolveMailSystem({
     storageClassName: 'fast',
     shards: [
       { name: 'a', replicas: 1 },
-      { name: 'b', replicas: 1 },
+      { name: 'b', replicas: 3 },
     ],
   },
   database: { members: 1, size: '8Gi', storageClassName: 'fast' },

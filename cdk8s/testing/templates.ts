@@ -22,16 +22,18 @@ export const FIXTURE_TEMPLATES: Templates = {
     common: { 'resolvers.cfg': 'nameserver cluster @CLUSTER_DNS@:53\n' },
     redis: { 'haproxy.cfg': 'server redis @REDIS_HOST@:6379\n' },
     mx: { 'haproxy.cfg': 'server redis @REDIS_HOST@:6379\n' },
-    store: { 'haproxy.cfg': '# shard @SHARD@\n' },
+    store: { 'haproxy.cfg': '# shard @SHARD@: @LMTP_PORT@\n' },
   },
   posthorn: {
     gatekeeper: { 'gatekeeper.yaml': 'role: @ROLE@\nldap: @LDAP@\n' },
     courier: { 'courier.yaml': 'allowHosts: @WEBHOOK_ALLOW_HOSTS@\n' },
+    deposit: { 'deposit.yaml': 'shard: @SHARD@\n' },
+    replicator: { 'replicator.yaml': 'shard: @SHARD@\n' },
   },
   dovecot: {
     common: { 'common.conf': 'hosts = @DIRECTORY_HOSTS@\n' },
     proxy: { 'dovecot.conf': '# proxy\n' },
-    store: { 'dovecot.conf': 'shard = @SHARD@\n' },
+    store: { 'dovecot.conf': 'shard = @SHARD@\nreplicas = @REPLICAS@\nexecutable = imap @POST_LOGIN@\n' },
     auth: { 'dovecot.conf': '# auth\n' },
   },
   postgres: {
