@@ -24,6 +24,8 @@ export interface Delivered {
   deferred: number;
   /** Sent, without an answer. */
   unknown: number;
+  /** What deferrals were for: replies with how often each came. */
+  replies: Map<string, number>;
 }
 
 const ANSWER_MS = 15_000;
@@ -31,7 +33,7 @@ const ANSWER_MS = 15_000;
 /** Delivers at a steady rate until the signal. */
 export async function deliver(options: Deliveries): Promise<Delivered> {
   const { perSecond, connections, pulse, signal } = options;
-  const result: Delivered = { taken: 0, deferred: 0, unknown: 0 };
+  const result: Delivered = { taken: 0, deferred: 0, unknown: 0, replies: new Map() };
   const next = schedule(perSecond);
   const connection = async (): Promise<void> => {
     let session: Dialogue | undefined;
@@ -67,7 +69,11 @@ async function deliverOne(
   const { account, address } = recipients[number % recipients.length] as Deliveries['recipients'][number];
   const id = `<${run}.${number}@outside.example>`;
   const session = earlier ?? (await greeted(target));
-  const outcome = await conversation(session, address, message(address, id), ledger);
+  const outcome = await conversation(session, address, message(address, id), (reply) => {
+    if (reply.startsWith('5')) ledger.refused(`${id} to ${address}: ${reply}`);
+    const what = reply === '' ? 'no answer' : reply.replaceAll(/<[^>]*>/g, '<>').slice(0, 120);
+    result.replies.set(what, (result.replies.get(what) ?? 0) + 1);
+  });
   result[outcome] += 1;
   if (outcome !== 'deferred') ledger.kept(id, account, 'delivery', 'INBOX', outcome === 'taken' ? 'yes' : 'maybe');
   if (outcome === 'taken') return session;
@@ -79,17 +85,18 @@ async function conversation(
   session: Dialogue,
   to: string,
   text: string,
-  ledger: Ledger,
+  isRefused: (reply: string) => void,
 ): Promise<'taken' | 'deferred' | 'unknown'> {
   const commands = ['MAIL FROM:<friend@outside.example>', `RCPT TO:<${to}>`, 'DATA'];
   for (const command of commands) {
     const reply = await within(session, session.command(command));
-    if (reply.startsWith('5')) ledger.refused(`${command}: ${reply}`);
-    if (!/^[23]/.test(reply)) return 'deferred';
+    if (/^[23]/.test(reply)) continue;
+    isRefused(reply);
+    return 'deferred';
   }
   const reply = await within(session, session.command(`${text}\r\n.`));
   if (reply.startsWith('250')) return 'taken';
-  if (reply.startsWith('5')) ledger.refused(`after the message to ${to}: ${reply}`);
+  isRefused(reply);
   return reply === '' ? 'unknown' : 'deferred';
 }
 
