@@ -12,6 +12,7 @@ import { openDirtyLog } from './dirty-log.js';
 import { createLocks } from './locks.js';
 import { openMemory } from './memory.js';
 import { createReplicatorMetrics } from './metrics.js';
+import { startMoves } from './moves.js';
 import { createNames } from './names.js';
 import { createReplicator } from './replicator.js';
 import { DEFAULT_TIMING } from './schedule.js';
@@ -74,12 +75,14 @@ async function main(): Promise<void> {
     log,
   });
   const running = replicator.run(stop.signal);
+  const moves = startMoves({ agent, locks, log });
 
   stop.onStop('certificates', tls.stop);
   stop.onStop('directory', directory.close);
   stop.onStop('http', http.close);
   stop.onStop('agent', agent.close);
   stop.onStop('replication', () => running);
+  stop.onStop('moves', moves.stop);
   await stop.stopped;
 }
 

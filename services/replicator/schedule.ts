@@ -1,7 +1,7 @@
 /**
  * Which mailbox is synced to which peer next. No clock and no effects: times come in as milliseconds of one monotonic clock.
  *
- * A change waits for a moment, so that what follows goes along: 0.3 s at rest, more while syncs queue up, 5 s at most. Recent
+ * A change waits for a moment, so that what follows goes along: 0.3 s, more when the workers don't keep up, 5 s at most. Recent
  * changes go before a backlog (a peer that was away), which gets every fourth turn. A mailbox is in one sync at a time,
  * whichever the peer. A change during a sync counts anew. A peer that can't be reached is left alone, longer each time.
  */
@@ -103,12 +103,20 @@ export function changed(schedule: Schedule, uuid: string, now: number, volume?: 
   }
 }
 
-/** How long a change waits now, ms: more the longer the queue takes. */
-export function windowMs(schedule: Schedule): number {
+/**
+ * How long a change waits now, ms: longer by the time that what already waits for a worker will take. So it stays short as
+ * long as the workers keep up, and grows when they don't, whereupon one sync carries more changes.
+ */
+export function windowMs(schedule: Schedule, now: number): number {
   const { quickMs, slowMs, workers } = schedule.timing;
   let waiting = 0;
-  for (const queue of schedule.queues.values()) waiting += queue.fresh.size + queue.running.size;
-  return Math.min(slowMs, quickMs + (2 * waiting * schedule.duration) / workers);
+  for (const { fresh } of schedule.queues.values()) {
+    for (const { since } of fresh.values()) {
+      if (since + quickMs > now) break;
+      waiting++;
+    }
+  }
+  return Math.min(slowMs, quickMs + (waiting * schedule.duration) / workers);
 }
 
 /** Takes the next task, marking it as running; undefined when nothing is due, or all workers are busy. */
@@ -118,7 +126,7 @@ export function next(
   isLocked: (uuid: string) => boolean = () => false,
 ): Task | undefined {
   if (schedule.busy.size >= schedule.timing.workers) return undefined;
-  const wait = windowMs(schedule);
+  const wait = windowMs(schedule, now);
   const free = (uuid: string): boolean => !schedule.busy.has(uuid) && !isLocked(uuid);
   const oldFirst = schedule.turn % 4 === 3;
   for (const name of oldFirst ? (['backlog', 'fresh'] as const) : (['fresh', 'backlog'] as const)) {
@@ -222,7 +230,7 @@ function pause({ timing: { backoffMs } }: Schedule, failures: number): number {
 /** When `next` may have something, if nothing happens before; undefined: not by waiting. */
 export function wakeAt(schedule: Schedule, now: number): number | undefined {
   if (schedule.busy.size >= schedule.timing.workers) return undefined;
-  const wait = windowMs(schedule);
+  const wait = windowMs(schedule, now);
   let at = Number.POSITIVE_INFINITY;
   for (const queue of schedule.queues.values()) {
     const notBefore = Math.max(now, queue.notBefore);
