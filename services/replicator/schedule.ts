@@ -109,14 +109,15 @@ export function changed(schedule: Schedule, uuid: string, now: number, volume?: 
  */
 export function windowMs(schedule: Schedule, now: number): number {
   const { quickMs, slowMs, workers } = schedule.timing;
-  let waiting = 0;
+  // Idle workers take theirs at once.
+  let waiting = schedule.busy.size - workers;
   for (const { fresh } of schedule.queues.values()) {
     for (const { since } of fresh.values()) {
       if (since + quickMs > now) break;
       waiting++;
     }
   }
-  return Math.min(slowMs, quickMs + (waiting * schedule.duration) / workers);
+  return Math.min(slowMs, quickMs + (Math.max(0, waiting) * schedule.duration) / workers);
 }
 
 /** Takes the next task, marking it as running; undefined when nothing is due, or all workers are busy. */
