@@ -41,7 +41,6 @@ function world() {
     seen.syncs.push(body);
     if (faults.sync !== '') return { ok: false, code: 75, error: faults.sync };
     for (const mail of box.here) if (!(faults.mangled && mail === 'm2')) box.there.add(mail);
-    for (const mail of box.there) box.here.add(mail);
     return { ok: true, state: `s${seen.syncs.length}`, code: 0 };
   };
   const verbs: Record<string, (body: never) => object> = {
@@ -97,7 +96,9 @@ describe('a move', () => {
     await until('settling', () => w.row.phase === 'settling');
     expect(w.row.report).toMatchObject({ toEpoch: 4, messages: 3 });
     w.box.here.add('late');
+    const syncs = w.seen.syncs.length;
     await until('done', () => w.row.phase === 'done');
+    expect(w.seen.syncs).toHaveLength(syncs + 1);
     expect([...w.box.there].sort()).toEqual(['late', 'm1', 'm2', 'm3']);
     expect(w.seen.phases).toEqual(['syncing', 'switching', 'settling', 'done']);
     expect(w.row.report).toMatchObject({ verified: true });

@@ -5,14 +5,18 @@
  *   syncing    it is copied while it is used, until a copy takes little time
  *   switching  nobody gets in and mail waits, for some seconds: the last changes follow, both sides are compared; the directory
  *              changes the shard together with the phase
- *   settling   people are on the other shard; what came late, by an mx or a proxy that had not heard of it, follows
+ *   settling   people are on the other shard; should something have come late to the old place, it follows
+ *
+ * Syncs are made with dsync's state wherever there is one: without it an expunge that one side has just seen can come back.
  */
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Log } from '../../operator/runtime/log.js';
 import type { AgentClient } from './agent.js';
-import { differences, inventorySchema, messagesIn } from './inventory.js';
+import { differences, type Inventory, inventorySchema, messagesIn } from './inventory.js';
 import type { Locks } from './locks.js';
+import type { Memory } from './memory.js';
 
 const moveSchema = z.object({
   mailbox: z.string(),
@@ -31,6 +35,10 @@ const moveSchema = z.object({
       failures: z.number().nullish(),
       failingSince: z.number().nullish(),
       verified: z.boolean().nullish(),
+      /** A first copy has been made. */
+      copied: z.boolean().nullish(),
+      /** What the old place had when it was left. */
+      left: z.string().nullish(),
     })
     .loose(),
 });
@@ -79,6 +87,8 @@ export interface MovesOptions {
   readonly log: Log;
   /** Of the replicator, where there is one: of one mailbox only one sync at a time. */
   readonly locks?: Pick<Locks, 'acquire'>;
+  /** Where dsync's states outlive this process. Default: nowhere, and then syncs compare everything. */
+  readonly memory?: Pick<Memory, 'read' | 'write'>;
   readonly timing?: MoveTiming;
   /** Wall clock, ms. */
   readonly now?: () => number;
@@ -88,11 +98,10 @@ export interface Moves {
   stop(): Promise<void>;
 }
 
-interface World extends Required<Omit<MovesOptions, 'locks'>> {
+interface World extends Required<Omit<MovesOptions, 'locks' | 'memory'>> {
   readonly locks: Pick<Locks, 'acquire'> | undefined;
   readonly signal: AbortSignal;
-  /** dsync's, by mailbox; only of this process and one epoch of the target: what is not here makes a sync compare everything. */
-  readonly states: Map<string, { epoch: number; state: string }>;
+  readonly memory: Pick<Memory, 'read' | 'write'>;
   /** When to try again, by mailbox. */
   readonly rests: Map<string, number>;
 }
@@ -102,7 +111,8 @@ export function startMoves(options: MovesOptions): Moves {
   const stopping = new AbortController();
   const world: World = {
     ...{ agent: options.agent, log: options.log, locks: options.locks, now: options.now ?? Date.now },
-    ...{ timing: options.timing ?? MOVE_TIMING, signal: stopping.signal, states: new Map(), rests: new Map() },
+    ...{ timing: options.timing ?? MOVE_TIMING, signal: stopping.signal, rests: new Map() },
+    memory: options.memory ?? forgetful(),
   };
   const running = run(world);
   return {
@@ -110,6 +120,14 @@ export function startMoves(options: MovesOptions): Moves {
       stopping.abort();
       await running;
     },
+  };
+}
+
+function forgetful(): World['memory'] {
+  const known = new Map<string, Awaited<ReturnType<Memory['read']>>>();
+  return {
+    read: async (volume, uuid) => known.get(`${volume}/${uuid}`),
+    write: async (volume, uuid, entry) => void known.set(`${volume}/${uuid}`, entry),
   };
 }
 
@@ -170,6 +188,7 @@ async function attempt(world: World, move: Move): Promise<void> {
 interface Way {
   readonly user: string;
   readonly uuid: string;
+  readonly toShard: string;
   readonly host: string;
   readonly port: number;
   readonly epoch: number;
@@ -178,16 +197,18 @@ interface Way {
 function wayOf({ mailbox, username, toHost, toPort, toEpoch, toShard }: Move): Way {
   if (username === null) throw new Obstacle('the mailbox has no address now');
   if (toHost === null) throw new Obstacle(`shard ${toShard} has no primary now`);
-  return { user: username, uuid: mailbox, host: toHost, port: toPort ?? 10_028, epoch: toEpoch };
+  return { user: username, uuid: mailbox, toShard, host: toHost, port: toPort ?? 10_028, epoch: toEpoch };
 }
 
 async function advance(world: World, move: Move): Promise<void> {
   if (move.phase === 'settling') return settle(world, move);
   const way = wayOf(move);
   if (move.phase === 'switching') return switchOver(world, move, way);
+  // What is known from an earlier move to that shard is of no use.
+  if (move.report.copied !== true) await remember(world, way, '');
   await copy(world, way);
   const rounds = (move.report.rounds ?? 0) + 1;
-  const report = { step: 'drain', message: null, failures: 0, failingSince: null, rounds };
+  const report = { step: 'drain', message: null, failures: 0, failingSince: null, rounds, copied: true };
   if (await record(world, move, 'syncing', 'switching', report))
     await switchOver(world, { ...move, phase: 'switching', report: { ...move.report, rounds } }, way);
 }
@@ -212,13 +233,14 @@ async function switchOver(world: World, move: Move, way: Way): Promise<void> {
     await sleep(timing.drainMs, undefined, { signal });
     await kick(world, way);
     await sync(world, way, inTime);
-    await post(world, '/v1/remote/sieve', way, SHORT_MS);
+    await post(world, '/v1/remote/sieve', addressed(way), SHORT_MS);
     await record(world, move, 'switching', 'switching', { step: 'compare' });
-    while (performance.now() < end) {
+    for (let round = 0; performance.now() < end; round += 1) {
       const comparison = await compare(world, way, inTime);
       found = comparison.found;
-      if (found.length === 0) return await commit(world, move, way, comparison.messages);
-      world.states.delete(way.uuid);
+      if (found.length === 0) return await commit(world, move, way, comparison.mine);
+      // The state may hide what differs.
+      if (round > 0) await remember(world, way, '');
       await sync(world, way, inTime);
     }
   } catch (error) {
@@ -232,8 +254,9 @@ async function switchOver(world: World, move: Move, way: Way): Promise<void> {
   );
 }
 
-async function commit(world: World, move: Move, way: Way, messages: number): Promise<void> {
-  const report = { step: 'late', toEpoch: way.epoch, messages, message: null };
+async function commit(world: World, move: Move, way: Way, mine: Inventory): Promise<void> {
+  const messages = messagesIn(mine);
+  const report = { step: 'late', toEpoch: way.epoch, messages, message: null, left: digestOf(mine) };
   const done = await record(world, move, 'switching', 'settling', report);
   if (!done) return reopen(world, move, 'the other shard got another primary, or the move was ended');
   world.log.info({ mailbox: move.mailbox, to: move.toShard, messages }, 'mailbox moved');
@@ -242,7 +265,6 @@ async function commit(world: World, move: Move, way: Way, messages: number): Pro
 
 /** People get in again; then once more from the start, or not at all. */
 async function reopen(world: World, move: Move, message: string): Promise<void> {
-  world.states.delete(move.mailbox);
   const rounds = move.report.rounds ?? 1;
   const next = rounds >= ROUNDS ? 'failed' : 'syncing';
   world.log.warn({ mailbox: move.mailbox, to: move.toShard, rounds, why: message }, 'a mailbox was not switched');
@@ -250,16 +272,25 @@ async function reopen(world: World, move: Move, message: string): Promise<void> 
   await record(world, move, 'switching', next, { step: null, message: message.slice(0, 400) });
 }
 
+/** Dovecot lets nobody in any more, but who was in then may have left something. */
 async function settle(world: World, move: Move): Promise<void> {
   const { lateSeconds, graceSeconds } = world.timing;
-  const due = move.report.verified === true ? graceSeconds : lateSeconds;
-  if (move.phaseSeconds < due) return;
+  const isLast = move.report.verified === true;
+  if (move.phaseSeconds < (isLast ? graceSeconds : lateSeconds)) return;
   const way = wayOf(move);
   await kick(world, way);
-  await sync(world, way);
-  if (move.report.verified !== true)
-    await record(world, move, 'settling', 'settling', { verified: true, message: null, step: 'grace' });
-  else if (await record(world, move, 'settling', 'done', { step: null })) world.states.delete(move.mailbox);
+  let left = digestOf(await inventory(world, way));
+  if (left !== move.report.left) {
+    await sync(world, way);
+    left = digestOf(await inventory(world, way));
+  }
+  const report = { verified: true, message: null, step: 'grace', left };
+  await record(world, move, 'settling', isLast ? 'done' : 'settling', report);
+}
+
+function digestOf({ folders }: Inventory): string {
+  const lines = folders.map(({ guid, messages, digest }) => `${guid} ${messages} ${digest}`).sort();
+  return createHash('sha256').update(lines.join('\n')).digest('base64url');
 }
 
 /** What holds it up is told; while copying, not for ever. */
@@ -295,21 +326,30 @@ async function sync(world: World, way: Way, signal = world.signal): Promise<void
 
 /** @returns false: it has to be made again */
 async function syncOnce(world: World, way: Way, tries: number, signal: AbortSignal): Promise<boolean> {
-  const { user, uuid, host, port, epoch } = way;
-  const known = world.states.get(uuid);
-  const state = known?.epoch === epoch ? known.state : '';
+  const { user, host, port, epoch } = way;
+  const state = await stateFor(world, way);
   const body = { user, host, port, epoch, state, full: state === '' };
   const answer = await world.agent.post('/v1/sync', body, { timeoutMs: SYNC_MS, signal });
   const { ok, code, error, state: next } = syncAnswer.parse(answer.body ?? {});
   if (answer.status === 200 && ok) {
-    world.states.set(uuid, { epoch, state: next });
+    await remember(world, way, next);
     return true;
   }
-  const again = code === CHANGED_MEANWHILE && tries < MOST_TRIES;
+  if (code === CHANGED_MEANWHILE && tries < MOST_TRIES) return false;
+  if (state === '') throw new Obstacle(`sync: ${error || `status ${answer.status}`}`);
   // A state that is no good any more makes dsync fail: once more without.
-  if (state === '' && !again) throw new Obstacle(`sync: ${error || `status ${answer.status}`}`);
-  world.states.delete(uuid);
+  await remember(world, way, '');
   return false;
+}
+
+/** The primary of another epoch may not have had all that a state says. */
+async function stateFor({ memory }: World, { uuid, toShard, epoch }: Way): Promise<string> {
+  const known = await memory.read(`move-${toShard}`, uuid);
+  return known?.epoch === epoch ? known.state : '';
+}
+
+function remember({ memory }: World, { uuid, toShard, epoch }: Way, state: string): Promise<void> {
+  return memory.write(`move-${toShard}`, uuid, { epoch, state, sieve: '' });
 }
 
 const syncAnswer = z.object({
@@ -319,13 +359,21 @@ const syncAnswer = z.object({
   state: z.string().default(''),
 });
 
-async function compare(world: World, way: Way, signal: AbortSignal): Promise<{ found: string[]; messages: number }> {
-  const [here, there] = await Promise.all([
-    post(world, '/v1/inventory', { user: way.user }, INVENTORY_MS, signal),
-    post(world, '/v1/remote/inventory', way, INVENTORY_MS, signal),
+async function compare(world: World, way: Way, signal: AbortSignal): Promise<{ found: string[]; mine: Inventory }> {
+  const [mine, theirs] = await Promise.all([
+    inventory(world, way, signal),
+    post(world, '/v1/remote/inventory', addressed(way), INVENTORY_MS, signal),
   ]);
-  const mine = inventorySchema.parse(here);
-  return { found: differences(mine, inventorySchema.parse(there)), messages: messagesIn(mine) };
+  return { found: differences(mine, inventorySchema.parse(theirs)), mine };
+}
+
+async function inventory(world: World, { user }: Way, signal = world.signal): Promise<Inventory> {
+  return inventorySchema.parse(await post(world, '/v1/inventory', { user }, INVENTORY_MS, signal));
+}
+
+/** What the agent's verbs for another shard want. */
+function addressed({ user, uuid, host, port, epoch }: Way): object {
+  return { user, uuid, host, port, epoch };
 }
 
 async function kick(world: World, { user }: Way): Promise<void> {
