@@ -70,15 +70,8 @@ export function createPeerClient(tls: TlsMaterial): PeerClient {
     });
   let agent = open(tls);
   return {
-    request: async (peer, options) => {
-      try {
-        return await once(agent, peer, options);
-      } catch (error) {
-        if (options.repeat === false || (error as { stale?: boolean }).stale !== true) throw error;
-        return once(agent, peer, options);
-      }
-    },
-    upgrade: (peer, protocol, options) => upgrade(agent, peer, protocol, options),
+    request: (peer, options) => repeated(options.repeat !== false, () => once(agent, peer, options)),
+    upgrade: (peer, protocol, options) => repeated(true, () => upgrade(agent, peer, protocol, options)),
     setTls: (next) => {
       const old = agent;
       agent = open(next);
@@ -87,6 +80,21 @@ export function createPeerClient(tls: TlsMaterial): PeerClient {
     },
     close: () => agent.destroy(),
   };
+}
+
+/** A kept connection may have ended without a word: then another is tried, once. */
+async function repeated<T>(allowed: boolean, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!allowed || (error as { stale?: boolean }).stale !== true) throw error;
+    return work();
+  }
+}
+
+function asStale(request: ClientRequest, error: Error): Error {
+  const reset = ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
+  return Object.assign(error, { stale: reset && request.reusedSocket });
 }
 
 /** The name must be the member's, and the certificate a store's. */
@@ -129,8 +137,7 @@ function once(agent: Agent, peer: PeerAddress, options: PeerRequest): Promise<Pe
     });
     request.once('error', (error) => {
       stop();
-      const reset = ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
-      reject(Object.assign(error, { stale: reset && request.reusedSocket }));
+      reject(asStale(request, error));
     });
   });
 }
@@ -184,7 +191,7 @@ function upgrade(
     });
     request.once('error', (error) => {
       stop();
-      reject(error);
+      reject(asStale(request, error));
     });
   });
 }

@@ -2,13 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { Doveadm } from '../doveadm.js';
-import { DoveadmError } from '../doveadm.js';
 import type { Core } from '../ports.js';
 import type { Addresses } from './addresses.js';
 import type { Gaps } from './gap.js';
 import { HttpError, readJson, sendJson } from './http.js';
 import { dedupe, hasDelivery, inventory } from './mailbox.js';
 import { type Peers, type Target, targetOf } from './peers.js';
+import type { UnderWay } from './replay.js';
 import { homeOf, readScripts } from './sieve.js';
 import { type SyncResult, sync } from './sync.js';
 
@@ -18,6 +18,7 @@ export interface LocalOptions {
   readonly peers: Peers;
   readonly addresses: Addresses;
   readonly gaps: Gaps;
+  readonly underWay: UnderWay;
   readonly socketFolder: string;
   readonly onSync?: (result: SyncResult, seconds: number) => void;
 }
@@ -86,9 +87,10 @@ const ROUTES: Readonly<Record<string, Route>> = {
     const { user: whose } = await readJson(request, user);
     return { folders: await inventory(doveadm, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
   },
-  'POST /v1/search': async ({ core, doveadm }, request) => {
+  'POST /v1/search': async ({ core, doveadm, underWay }, request) => {
     const asked = await readJson(request, z.object({ user: z.string(), delivery: z.string().regex(/^[0-9a-f]{64}$/) }));
-    return { found: await hasDelivery(doveadm, asked.user, asked.delivery, { signal: core.modeSignal() }) };
+    const look = () => hasDelivery(doveadm, asked.user, asked.delivery, { signal: core.modeSignal() });
+    return { found: await underWay.search(asked.delivery, look) };
   },
   'POST /v1/dedupe': async ({ core, doveadm }, request) => {
     checkOpen(core);
@@ -105,7 +107,8 @@ const ROUTES: Readonly<Record<string, Route>> = {
   },
   'POST /v1/kick': async ({ doveadm }, request) => {
     const { user: whose } = await readJson(request, user);
-    return { ok: true, kicked: await kick(doveadm, whose) };
+    await doveadm.run('kick', { mask: [whose] });
+    return { ok: true };
   },
   'GET /v1/sieve': async ({ core }, request) => {
     const uuid = new URL(request.url ?? '', 'http://agent').searchParams.get('uuid') ?? '';
@@ -162,17 +165,3 @@ function syncTarget(core: Core, { user: move, peer, host, port, epoch }: z.outpu
   if (host === undefined || epoch === undefined) throw new HttpError(400, 'a sync needs a peer, or host and epoch');
   return { host, port: port ?? 10_028, epoch, move };
 }
-
-/** Ends all sessions of a person; how many there were can't be told. */
-async function kick(doveadm: Doveadm, whose: string): Promise<boolean> {
-  try {
-    await doveadm.run('kick', { mask: [whose] });
-    return true;
-  } catch (error) {
-    // Nobody was there.
-    if (error instanceof DoveadmError && error.code === NOBODY) return false;
-    throw error;
-  }
-}
-
-const NOBODY = 68;

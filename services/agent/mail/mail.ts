@@ -14,7 +14,15 @@ import { hasDelivery, inventory, raise } from './mailbox.js';
 import { createMailMetrics } from './metrics.js';
 import { startPeerServer } from './peer-server.js';
 import { createPeers, type Peers, targetOf } from './peers.js';
-import { createPostponed, createReplayer, type Postponed, type Replayer, replayFrom, type Source } from './replay.js';
+import {
+  createPostponed,
+  createReplayer,
+  createUnderWay,
+  type Postponed,
+  type Replayer,
+  replayFrom,
+  type Source,
+} from './replay.js';
 import { sweep } from './sweep.js';
 import { sync } from './sync.js';
 
@@ -56,13 +64,14 @@ export const openMail: OpenMail = async (core, options) => {
     lmtp,
     log: core.log,
   });
+  const underWay = createUnderWay();
   const replay: Replayer = async (delivery) => {
-    const result = await replayer(delivery);
+    const result = await underWay.replay(delivery.mailbox, delivery.id, () => replayer(delivery));
     metrics.replayed(result);
     return result;
   };
   const socketFolder = options.socketFolder ?? '/run/agent';
-  const verbs: LocalOptions = { core, doveadm, peers, addresses, gaps, socketFolder, onSync: metrics.synced };
+  const verbs: LocalOptions = { core, doveadm, peers, addresses, gaps, underWay, socketFolder, onSync: metrics.synced };
   const parts: Parts = { core, journal, peers, replay, postponed: createPostponed(), verbs };
   const server = await startPeerServer({
     core,

@@ -106,7 +106,8 @@ function fail({ log }: Core, request: IncomingMessage, response: ServerResponse,
   if (response.headersSent) response.destroy();
   else sendJson(response, status, { error: (error as Error).message });
   // The rest of a body that nobody reads would be taken for the next request.
-  if (!request.complete) response.once('finish', () => request.destroy());
+  const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
+  if (hasBody && !request.complete) response.once('finish', () => request.destroy());
 }
 
 /** TLS has checked that the certificate is our CA's; this checks whose it is. */

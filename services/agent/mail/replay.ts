@@ -9,8 +9,47 @@ import { isPositive, reply } from '../../lib/lmtp/reply.js';
 import { type Recent, recent } from '../../lib/recent.js';
 import type { Delivery, EntryName } from './journal.js';
 
-/** What became of an entry. `held`: the mailbox has it now. `gone`: there is no such mailbox. `refused`: not now, by its own state. */
-export type Replayed = 'held' | 'gone' | 'refused';
+/**
+ * What became of an entry. `held`: the mailbox has it now. `gone`: there is no such mailbox. `refused`: not now, by the mailbox's
+ * own state. `later`: the deposit has just looked for it, and may be delivering it.
+ */
+export type Replayed = 'held' | 'gone' | 'refused' | 'later';
+
+/** What a replay and the deposit must not deliver both: either looks for a message first, and neither finds it yet. */
+export interface UnderWay {
+  /** The deposit looks for a delivery: waits for a replay of it. */
+  search(id: string, look: () => Promise<boolean>): Promise<boolean>;
+  /** Replays; two of the same entry are one. */
+  replay(mailbox: string, id: string, work: () => Promise<Replayed>): Promise<Replayed>;
+}
+
+/** Longer than a delivery by the deposit takes after it has looked. */
+const SEARCHED_MS = 60_000;
+
+export function createUnderWay(clock?: () => number): UnderWay {
+  const searched = recent<true>(10_000, SEARCHED_MS, clock);
+  const replays = new Map<string, Promise<Replayed>>();
+  return {
+    search: async (id, look) => {
+      const running = [...replays].filter(([key]) => key.startsWith(id)).map(([, replay]) => replay);
+      await Promise.allSettled(running);
+      // Before the answer: from here on no replay of it begins.
+      searched.set(id, true);
+      const found = await look();
+      if (found) searched.delete(id);
+      return found;
+    },
+    replay: async (mailbox, id, work) => {
+      const key = `${id} ${mailbox}`;
+      const before = replays.get(key);
+      if (before !== undefined) return before;
+      if (searched.get(id)) return 'later';
+      const now = work().finally(() => replays.delete(key));
+      replays.set(key, now);
+      return now;
+    },
+  };
+}
 
 export interface ReplayerOptions {
   readonly addressOf: (mailbox: string) => Promise<string | undefined>;
@@ -89,25 +128,26 @@ export async function replayFrom(
   }
   const waiting = [...queues.values()];
   let left = 0;
+  const one = async (entry: EntryName): Promise<void> => {
+    signal.throwIfAborted();
+    const result = await replayOne(source, replay, entry);
+    if (result !== 'held') left += 1;
+    if (result === 'gone' || result === 'refused') postponed.set(keyOf(entry), true);
+  };
   const worker = async (): Promise<void> => {
     for (let queue = waiting.shift(); queue; queue = waiting.shift()) {
-      for (const entry of queue) {
-        signal.throwIfAborted();
-        if (await replayOne(source, replay, entry)) continue;
-        left += 1;
-        postponed.set(keyOf(entry), true);
-      }
+      for (const entry of queue) await one(entry);
     }
   };
   await Promise.all(Array.from({ length: WIDTH }, worker));
   return left;
 }
 
-async function replayOne(source: Source, replay: Replayer, entry: EntryName): Promise<boolean> {
+async function replayOne(source: Source, replay: Replayer, entry: EntryName): Promise<Replayed> {
   const delivery = await source.read(entry);
   // A purge, or another replay, was faster.
-  if (!delivery) return true;
-  if ((await replay(delivery)) !== 'held') return false;
-  await source.done(entry);
-  return true;
+  if (!delivery) return 'held';
+  const result = await replay(delivery);
+  if (result === 'held') await source.done(entry);
+  return result;
 }

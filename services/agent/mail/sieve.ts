@@ -47,7 +47,7 @@ export async function readScripts(home: string): Promise<Scripts> {
     names.map(async (name) => {
       const path = join(home, 'sieve', name);
       const [content, { mtimeMs }] = await Promise.all([readFile(path), stat(path)]);
-      return { name, mtime: Math.trunc(mtimeMs), base64: content.toString('base64') };
+      return { name, mtime: Math.round(mtimeMs), base64: content.toString('base64') };
     }),
   );
   const target = await readlink(join(home, ACTIVE)).catch(ifThere(''));
@@ -71,7 +71,7 @@ async function writeScript(folder: string, { name, mtime, base64 }: Script): Pro
   const path = join(folder, name);
   const temporary = join(folder, `.${name}.tmp`);
   await writeFile(temporary, Buffer.from(base64, 'base64'), { mode: 0o600 });
-  await utimes(temporary, mtime / 1000, mtime / 1000);
+  await utimes(temporary, new Date(mtime), new Date(mtime));
   await rename(temporary, path);
   await rm(compiled(path), { force: true });
 }

@@ -2,7 +2,7 @@
  * dsync between members, in TLS with both sides' certificates. Dovecot's own TLS takes clients without a certificate, so it speaks
  * to a unix socket here, and at the peer a unix socket of Dovecot's is spoken to.
  */
-import { chmod, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Duplex, pipeline } from 'node:stream';
@@ -14,17 +14,19 @@ const SILENCE_MS = 120_000;
 export function join2(a: Duplex, b: Duplex): void {
   // A stream that breaks off takes the other with it; that is all there is to say about it.
   const ignore = (): void => undefined;
-  pipeline(a, b, ignore);
-  pipeline(b, a, ignore);
   for (const stream of [a, b]) {
+    // Each pipeline listens for several ends.
+    stream.setMaxListeners(30);
     if ('setTimeout' in stream) (stream as Socket).setTimeout(SILENCE_MS, () => stream.destroy());
   }
+  pipeline(a, b, ignore);
+  pipeline(b, a, ignore);
 }
 
 let count = 0;
 
 /**
- * Runs `work` with the path of a unix socket whose connections lead to what `open` gives.
+ * Runs `work` with the path of a unix socket whose connections lead to what `open` gives. Who may use it is the folder's to say.
  * @returns what `work` gives, and why a connection could not be made, if so.
  */
 export async function withSocket<T>(
@@ -56,7 +58,6 @@ export async function withSocket<T>(
     server.listen(path, resolve);
   });
   try {
-    await chmod(path, 0o600);
     return { result: await work(path), obstacle };
   } finally {
     server.close();

@@ -28,17 +28,18 @@ export interface Primary {
   close(): Promise<void>;
 }
 
+function settle(primary: Primary, clients: ReadonlySet<Socket>, message: Primary['stored'][number]): string | Error {
+  const answer = primary.answers[message.to];
+  const drops = answer === 'drop' || answer === 'store-and-drop';
+  const stores = answer === undefined || answer === 'store-and-drop';
+  if (stores) primary.stored.push(message);
+  if (drops) for (const client of clients) client.destroy();
+  if (answer === undefined) return `2.0.0 <${message.to}> stored`;
+  return typeof answer === 'string' ? answer : Object.assign(new Error(answer.text), { responseCode: answer.code });
+}
+
 export async function startPrimary(): Promise<Primary> {
   let connections = 0;
-  const settle = (to: string, from: string, content: Buffer): string | Error => {
-    const answer = primary.answers[to];
-    const drops = answer === 'drop' || answer === 'store-and-drop';
-    const stores = answer === undefined || answer === 'store-and-drop';
-    if (stores) primary.stored.push({ to, from, content });
-    if (drops) for (const client of sockets) client.destroy();
-    if (answer === undefined) return `2.0.0 <${to}> stored`;
-    return typeof answer === 'string' ? answer : Object.assign(new Error(answer.text), { responseCode: answer.code });
-  };
   const server = new SMTPServer({
     lmtp: true,
     size: 64 * 1024 * 1024,
@@ -64,7 +65,7 @@ export async function startPrimary(): Promise<Primary> {
         const content = Buffer.concat(chunks);
         const { mailFrom, rcptTo } = session.envelope;
         const from = mailFrom ? mailFrom.address : '';
-        const results = rcptTo.map(({ address }) => settle(address, from, content));
+        const results = rcptTo.map(({ address }) => settle(primary, sockets, { to: address, from, content }));
         if (!results.includes('hang')) callback(null, results as never);
       });
     },
