@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { agentChecks } from './agent.js';
 import type { Name } from './directory.js';
 import { sharedMailboxes } from './shared.js';
 import type { Stage } from './stage.js';
@@ -414,4 +415,5 @@ export const checks: Record<string, Check> = {
   },
 
   ...sharedMailboxes,
+  ...agentChecks,
 };
