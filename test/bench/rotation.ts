@@ -23,7 +23,7 @@ interface LogIn {
 export async function rotation({ n, log }: BenchOptions): Promise<BenchResult> {
   const system = await ensureReplicated(log, PEOPLE);
   await waitUntilWhole(shard);
-  const load = startLoad(system, PEOPLE.slice(0, 2), 1, { deliveriesPerSecond: 5, readerMs: 1_000 });
+  const load = await startLoad(system, PEOPLE.slice(0, 2), 1, { deliveriesPerSecond: 5, readerMs: 1_000 });
   await sleep(3_000);
   const reference = await logInsDuring(system, async () => sleep(BEFORE_MS));
   const moves: { handOverMs: number; logIns: LogIn[] }[] = [];

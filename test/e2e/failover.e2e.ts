@@ -69,7 +69,7 @@ interface Outcome {
 /** Runs `work` under load, then says what the ledger says. */
 async function underLoad(work: (load: Load) => Promise<void>): Promise<Outcome> {
   await waitUntilWhole(shard);
-  const load = startLoad(system, accounts, SEED);
+  const load = await startLoad(system, accounts, SEED);
   let reconnects: number[] = [];
   try {
     await sleep(3_000);

@@ -18,6 +18,8 @@ export interface Load {
   deliveries: Pulse;
   readers: readonly Pulse[];
   losses: Loss[];
+  /** Messages from before, which are none of its business. */
+  earlier: ReadonlySet<string>;
   chance: Random;
   /** Ends it and waits for its last commands. @returns how often each reader had to connect again */
   stop(): Promise<number[]>;
@@ -40,12 +42,14 @@ export const LAG_MS = 12_000;
 export const log = (text: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
 
 /** Starts deliveries to all accounts, and a reader on each. */
-export function startLoad(
-  { smtp, imap }: FailoverSystem,
+export async function startLoad(
+  system: FailoverSystem,
   accounts: readonly string[],
   seed: number,
   rates = RATES,
-): Load {
+): Promise<Load> {
+  const { smtp, imap } = system;
+  const earlier = new Set((await collect(system, accounts)).map(({ id }) => id));
   const run = `${Date.now().toString(36)}-${seed}`;
   const ledger = createLedger();
   const over = new AbortController();
@@ -78,10 +82,12 @@ export function startLoad(
     const [sent, read] = await Promise.all([sending, Promise.all(reading)]);
     const done = read.reduce((sum, { done }) => sum + done, 0);
     const reconnects = read.map(({ reconnects }) => reconnects);
-    log(`deliveries ${JSON.stringify(sent)}; ${done} commands acknowledged, reconnects ${reconnects.join(', ')}`);
+    log(
+      `deliveries ${JSON.stringify({ ...sent, replies: Object.fromEntries(sent.replies) })}; ${done} commands acknowledged, reconnects ${reconnects.join(', ')}`,
+    );
     return reconnects;
   };
-  return { accounts, ledger, deliveries, readers, losses: [], chance: chance.fork('faults'), stop };
+  return { accounts, ledger, deliveries, readers, losses: [], earlier, chance: chance.fork('faults'), stop };
 }
 
 export interface Round {
@@ -140,7 +146,7 @@ export async function account(system: FailoverSystem, load: Load, settleMs = 60_
   await waitForEmptyQueues();
   const deadline = Date.now() + settleMs;
   for (;;) {
-    const copies = await collect(system, load.accounts);
+    const copies = (await collect(system, load.accounts)).filter(({ id }) => !load.earlier.has(id));
     for (const copy of copies) load.ledger.seen(copy);
     const verdict = judge(load.ledger, copies, load.losses);
     if (ALWAYS.every((kind) => verdict[kind].length === 0) || Date.now() > deadline) {
