@@ -66,7 +66,7 @@ function roll(shard: Shard, outdated: readonly Copy[], now: Circumstances): Step
   const primary = primaryOf(shard);
   if (primary === undefined) return wait(`shard ${shard.name} has no primary`);
   const victim = [...replicas].sort((a, b) => b.member - a.member)[0];
-  const unsettled = shard.copies.find((copy) => copy !== victim && !isSettled(copy, shard, now.now));
+  const unsettled = shard.copies.find((copy) => copy !== (victim ?? primary) && !isSettled(copy, shard, now.now));
   if (victim !== undefined) {
     if (unsettled !== undefined) return wait(`${podName(shard, unsettled.member)} is not up to date yet`);
     return { kind: 'replace', pod: podName(shard, victim.member) };
