@@ -258,5 +258,6 @@ function stateOf(peers: readonly JournalPeer[]): World['state'] {
     withoutReplica: 'Defer',
     lmtp: 0,
     promotion: 'restart',
+    moves: 0,
   };
 }

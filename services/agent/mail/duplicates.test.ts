@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { type Candidate, duplicates } from './duplicates.js';
+
+const message = (id: string, guid: string, folder = 'INBOX', touched = 0): Candidate => ({
+  id,
+  guid,
+  folder,
+  uid: guid,
+  touched,
+});
+/** A GUID names its delivery by its first letter. */
+const found = async (...messages: Candidate[]): Promise<string[]> =>
+  (await duplicates(messages, async ({ guid }) => (guid.startsWith('?') ? '' : (guid[0] ?? '')))).map(
+    ({ guid, folder }) => `${folder} ${guid}`,
+  );
+
+describe('duplicates', () => {
+  it('are messages of one id from two deliveries; the lower GUID stays', async () => {
+    expect(await found(message('x', 'b1'), message('x', 'a1'), message('y', 'c1'))).toEqual(['INBOX b1']);
+  });
+
+  it('are not copies, nor uploaded ones', async () => {
+    expect(await found(message('x', 'a1'), message('x', 'a1', 'Kept'), message('x', 'a2', 'Archive'))).toEqual([]);
+  });
+
+  it('go with all their copies', async () => {
+    const untouched = [message('x', 'a1'), message('x', 'a1', 'Copies')];
+    expect(await found(...untouched, message('x', 'b1', 'Kept', 100))).toEqual(['INBOX a1', 'Copies a1']);
+  });
+
+  it('are those with which the person did less', async () => {
+    expect(await found(message('x', 'a1', 'INBOX', 0), message('x', 'b1', 'INBOX', 1))).toEqual(['INBOX a1']);
+  });
+
+  it('are none when nobody can tell', async () => {
+    expect(await found(message('x', '?1'), message('x', 'a1'))).toEqual([]);
+  });
+
+  it('can be three', async () => {
+    expect(await found(message('x', 'c1'), message('x', 'a1'), message('x', 'b1'))).toEqual(['INBOX b1', 'INBOX c1']);
+  });
+});
