@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentClient, type MemberState, readState } from './agent.js';
 import type { PeerFacts } from './report.js';
-import { type Session, type SessionOptions, startSession } from './session.js';
+import { type Flushed, type Session, type SessionOptions, startSession } from './session.js';
 
 export interface ReplicatorOptions extends SessionOptions {
   readonly agent: AgentClient;
@@ -15,7 +15,7 @@ export interface ReplicatorOptions extends SessionOptions {
 export interface Replicator {
   /** Peers; empty where this isn't the primary. */
   facts(): PeerFacts[];
-  flush(member: number, withinMs: number): Promise<{ ok: boolean; users: number }>;
+  flush(member: number, withinMs: number): Promise<Flushed>;
   /** The agent has answered not long ago. */
   isReady(): boolean;
   /** Runs until `signal` aborts. */
@@ -42,14 +42,17 @@ export function createReplicator(options: ReplicatorOptions): Replicator {
     ending.abort.abort(new Error('this member is no longer the primary of that epoch'));
     await ending.session.ended;
   };
+  const begin = (state: MemberState, signal: AbortSignal): void => {
+    const abort = new AbortController();
+    const session = startSession(options, state, AbortSignal.any([signal, abort.signal]));
+    current = { session, epoch: state.epoch, abort };
+    log.info({ epoch: state.epoch, peers: state.peers.length }, 'this member is the primary: replicating');
+  };
   const follow = async (state: MemberState, signal: AbortSignal): Promise<void> => {
-    if (current !== undefined && (!works(state) || state.epoch !== current.epoch)) await end();
+    if (!works(state) || state.epoch !== current?.epoch) await end();
     if (works(state)) {
-      if (current !== undefined) return current.session.update(state);
-      const abort = new AbortController();
-      const session = startSession(options, state, AbortSignal.any([signal, abort.signal]));
-      current = { session, epoch: state.epoch, abort };
-      log.info({ epoch: state.epoch, peers: state.peers.length }, 'this member is the primary: replicating');
+      if (current === undefined) begin(state, signal);
+      else current.session.update(state);
     } else if (state.role === 'replica') {
       // Whoever is the primary compares everything with this volume. Its own notices have no meaning any more.
       dirty.clear();

@@ -143,110 +143,126 @@ describe('a schedule', () => {
 });
 
 /** A model of two replicas: what each mailbox had when a sync to it began. Changes are numbers that rise. */
+function createModel() {
+  const schedule = with2();
+  const changedAt = new Map<string, number[]>();
+  const copy = new Map<string, number>();
+  const running: { task: Task; seen: number }[] = [];
+  let now = 0;
+  const latest = (uuid: string): number => changedAt.get(uuid)?.length ?? 0;
+  const behind = () =>
+    VOLUMES.flatMap((volume) =>
+      [...changedAt.keys()]
+        .map((uuid) => ({ volume, uuid, has: copy.get(`${volume} ${uuid}`) ?? 0 }))
+        .filter(({ uuid, has }) => has < latest(uuid)),
+    );
+  const start = (): void => {
+    for (let task = next(schedule, now); task; task = next(schedule, now)) {
+      const { uuid } = task;
+      expect(running.some((other) => other.task.uuid === uuid)).toBe(false);
+      running.push({ task, seen: latest(uuid) });
+    }
+    expect(running.length).toBeLessThanOrEqual(schedule.timing.workers);
+  };
+  const end = (at: number, outcome: Outcome): void => {
+    const [ended] = running.splice(at % Math.max(1, running.length), 1);
+    if (ended === undefined) return;
+    if (outcome === 'synced') copy.set(`${ended.task.volume} ${ended.task.uuid}`, ended.seen);
+    finished(schedule, ended.task, now, outcome, 50);
+    start();
+  };
+  return {
+    change: (uuid: string) => {
+      changedAt.set(uuid, [...(changedAt.get(uuid) ?? []), now]);
+      changed(schedule, uuid, now);
+    },
+    pass: (ms: number) => {
+      now += ms;
+      start();
+    },
+    end,
+    /** Lag never says less than the truth, and what is behind is known. */
+    check: () => {
+      for (const { volume, uuid, has } of behind()) {
+        const since = changedAt.get(uuid)?.[has] ?? 0;
+        expect(lagOf(schedule, volume, now).ms).toBeGreaterThanOrEqual(now - since);
+        expect(unsynced(schedule).get(uuid)).toContain(volume);
+      }
+    },
+    /** From here on everything works. */
+    finish: () => {
+      for (let n = 0; n < 200; n++) {
+        while (running.length > 0) end(0, 'synced');
+        const at = wakeAt(schedule, now);
+        if (at === undefined) break;
+        // As the timer: never at once.
+        now = Math.max(at, now + 20);
+        start();
+      }
+      expect(behind()).toEqual([]);
+      expect(unsynced(schedule).size).toBe(0);
+    },
+  };
+}
+
 describe('whatever happens', () => {
   const user = fc.integer({ min: 0, max: 5 }).map((n) => `u${n}`);
-  const step = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ change: user }) },
-    { weight: 6, arbitrary: fc.record({ pass: fc.integer({ min: 0, max: 3000 }) }) },
+  const outcome = fc.constantFrom<Outcome>('synced', 'synced', 'failed', 'unreachable');
+  type Step = (model: ReturnType<typeof createModel>) => void;
+  const step = fc.oneof<fc.WeightedArbitrary<Step>[]>(
+    { weight: 4, arbitrary: user.map((uuid) => (model) => model.change(uuid)) },
+    { weight: 6, arbitrary: fc.integer({ min: 0, max: 3000 }).map((ms) => (model) => model.pass(ms)) },
     {
       weight: 6,
-      arbitrary: fc.record({
-        end: fc.nat(),
-        outcome: fc.constantFrom<Outcome>('synced', 'synced', 'failed', 'unreachable'),
-      }),
+      arbitrary: fc.tuple(fc.nat(), outcome).map(
+        ([at, how]) =>
+          (model) =>
+            model.end(at, how),
+      ),
     },
   );
 
   it('no change stays unsynced, a mailbox is in one sync at a time, and lag never says less than the truth', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
-        const schedule = with2();
-        let now = 0;
-        const version = new Map<string, number>();
-        const changedAt = new Map<string, number[]>();
-        const copy = new Map<string, number>();
-        const running: { task: Task; seen: number }[] = [];
-        const start = (): void => {
-          for (let task = next(schedule, now); task; task = next(schedule, now)) {
-            expect(running.some((other) => other.task.uuid === task?.uuid)).toBe(false);
-            running.push({ task, seen: version.get(task.uuid) ?? 0 });
-          }
-          expect(running.length).toBeLessThanOrEqual(schedule.timing.workers);
-        };
-        const end = (at: number, outcome: Outcome): void => {
-          const [ended] = running.splice(at, 1);
-          if (ended === undefined) return;
-          if (outcome === 'synced') copy.set(`${ended.task.volume} ${ended.task.uuid}`, ended.seen);
-          finished(schedule, ended.task, now, outcome, 50);
-        };
+        const model = createModel();
         for (const one of steps) {
-          if ('change' in one) {
-            const times = changedAt.get(one.change) ?? [];
-            changedAt.set(one.change, [...times, now]);
-            version.set(one.change, times.length + 1);
-            changed(schedule, one.change, now);
-          } else if ('pass' in one) now += one.pass;
-          else if (running.length > 0) end(one.end % running.length, one.outcome);
-          start();
-          for (const volume of VOLUMES) {
-            for (const [uuid, latest] of version) {
-              const lacks = copy.get(`${volume} ${uuid}`) ?? 0;
-              if (lacks === latest) continue;
-              const since = changedAt.get(uuid)?.[lacks] ?? 0;
-              expect(lagOf(schedule, volume, now).ms).toBeGreaterThanOrEqual(now - since);
-              expect(unsynced(schedule).get(uuid)).toContain(volume);
-            }
-          }
+          one(model);
+          model.check();
         }
-        // From here on everything works: it ends, in bounded time.
-        for (let n = 0; n < 200; n++) {
-          while (running.length > 0) end(0, 'synced');
-          start();
-          if (running.length > 0) continue;
-          const at = wakeAt(schedule, now);
-          if (at === undefined) break;
-          expect(at).toBeGreaterThanOrEqual(now);
-          // As the timer: never at once.
-          now = Math.max(at, now + 20);
-          start();
-        }
-        expect(unsynced(schedule).size).toBe(0);
-        for (const volume of VOLUMES) {
-          for (const [uuid, latest] of version) expect(copy.get(`${volume} ${uuid}`)).toBe(latest);
-        }
+        model.finish();
       }),
       { numRuns: 300 },
     );
   });
 
   it('a sync begins at most 5 s after the change when there are enough workers', () => {
+    const change = fc.tuple(fc.integer({ min: 0, max: 400 }), fc.nat({ max: 2000 }));
     fc.assert(
-      fc.property(
-        fc.array(fc.tuple(fc.integer({ min: 0, max: 400 }), fc.nat({ max: 2000 })), { maxLength: 200 }),
-        (changes) => {
-          const schedule = newSchedule({ ...DEFAULT_TIMING, workers: 10_000 });
-          setPeers(schedule, ['v1']);
-          let now = 0;
-          const drain = (until: number): void => {
-            for (;;) {
-              for (let task = next(schedule, now); task; task = next(schedule, now)) {
-                expect(now - task.since).toBeLessThanOrEqual(DEFAULT_TIMING.slowMs);
-                finished(schedule, task, now, 'synced', 2000);
-              }
-              const at = wakeAt(schedule, now) ?? Number.POSITIVE_INFINITY;
-              if (at > until) break;
-              now = at;
-            }
-            now = until;
-          };
-          for (const [pass, who] of changes) {
-            drain(now + pass);
-            changed(schedule, `u${who}`, now);
+      fc.property(fc.array(change, { maxLength: 200 }), (changes) => {
+        const schedule = newSchedule({ ...DEFAULT_TIMING, workers: 10_000 });
+        setPeers(schedule, ['v1']);
+        let now = 0;
+        const serve = (): void => {
+          for (let task = next(schedule, now); task; task = next(schedule, now)) {
+            expect(now - task.since).toBeLessThanOrEqual(DEFAULT_TIMING.slowMs);
+            finished(schedule, task, now, 'synced', 2000);
           }
-          drain(now + 10_000);
-          expect(unsynced(schedule).size).toBe(0);
-        },
-      ),
+        };
+        const drain = (until: number): void => {
+          for (let at = now; at <= until; at = wakeAt(schedule, now) ?? Number.POSITIVE_INFINITY) {
+            now = at;
+            serve();
+          }
+          now = until;
+        };
+        for (const [pass, who] of changes) {
+          drain(now + pass);
+          changed(schedule, `u${who}`, now);
+        }
+        drain(now + 10_000);
+        expect(unsynced(schedule).size).toBe(0);
+      }),
       { numRuns: 100 },
     );
   });

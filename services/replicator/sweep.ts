@@ -36,7 +36,7 @@ const ROUNDS = 4;
  * the list can't be had: nothing is known then about those that are left.
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
-  const { context, log, peer } = options;
+  const { context } = options;
   const all = await options.list();
   const divergent: Mailbox[] = [];
   let repaired = 0;
@@ -48,14 +48,10 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
     options.onProgress(remaining, all.length);
     await inParallel(left, options.workers, async (mailbox) => {
       const comparison = await attempt(options, mailbox);
+      if (comparison === undefined) failed.push(mailbox);
+      else if (comparison.result === 'divergent') divergent.push(mailbox);
+      else if (comparison.result === 'repaired') repaired++;
       options.onProgress(--remaining + failed.length, all.length);
-      if (comparison === undefined) return void failed.push(mailbox);
-      if (comparison === 'gone') return;
-      options.onCompared(comparison.result);
-      if (comparison.result === 'repaired') repaired++;
-      if (comparison.result !== 'divergent') return;
-      divergent.push(mailbox);
-      log.error({ uuid: mailbox.uuid, member: peer.member, differences: comparison.differences }, 'copies differ');
     });
     left = failed;
   }
@@ -63,21 +59,31 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
   return { total: all.length, repaired, divergent, failed: left };
 }
 
-async function attempt(options: SweepOptions, { uuid, user }: Mailbox): Promise<Comparison | 'gone' | undefined> {
+/** Undefined: it failed, and is to be tried again. */
+async function attempt(options: SweepOptions, mailbox: Mailbox): Promise<Comparison | Gone | undefined> {
   const { context, peer, locks, log } = options;
+  const { uuid } = mailbox;
   const release = await locks.acquire(uuid, context.signal);
   try {
-    return await compareMailbox(context, { uuid, user }, peer);
+    const comparison = await compareMailbox(context, mailbox, peer);
+    options.onCompared(comparison.result);
+    if (comparison.result === 'divergent') {
+      log.error({ uuid, member: peer.member, differences: comparison.differences }, 'copies differ');
+    }
+    return comparison;
   } catch (error) {
     if (!(error instanceof Error) || error.name !== 'VerbFailed') throw error;
     // Its address may have changed, or it was removed, since the list was made.
-    const now = await options.userOf(uuid);
-    if (now === undefined) return 'gone';
+    if ((await options.userOf(uuid)) === undefined) return { result: 'gone' };
     log.warn({ uuid, member: peer.member, err: error }, 'cannot compare a mailbox; it is tried again');
     return undefined;
   } finally {
     release();
   }
+}
+
+interface Gone {
+  readonly result: 'gone';
 }
 
 /** The first error ends all. */

@@ -102,7 +102,12 @@ function check(path: string, { status, body }: Answer): Fields {
   if (status === 200 && fields.ok !== false) return fields;
   const said = `${path}: status ${status}${typeof fields.error === 'string' ? `: ${fields.error}` : ''}`;
   if (status === 409) throw new NotPrimary(said);
-  const toPeer = path === '/v1/sync' || path.startsWith('/v1/peers/');
-  if (toPeer && (status === 503 || status === 504 || status === 404)) throw new PeerAway(said);
+  if (isToPeer(path) && NO_WAY.has(status)) throw new PeerAway(said);
   throw new VerbFailed(said, typeof fields.code === 'number' ? fields.code : 0);
+}
+
+const NO_WAY = new Set([404, 503, 504]);
+
+function isToPeer(path: string): boolean {
+  return path === '/v1/sync' || path.startsWith('/v1/peers/');
 }

@@ -52,7 +52,7 @@ export interface World {
   readonly calls: Map<string, number>;
   /** What was reported, in order. */
   readonly reports: { member: number; inSync: boolean; lagChanges: number; lagSeconds: number }[][];
-  /** Something was wrong: two syncs of one mailbox at once, a sync that hides what differs. */
+  /** Something was wrong: a sync that hides what differs, a request that the agent doesn't know. */
   readonly wrong: string[];
   /** Removed from the directory. */
   readonly gone: Set<string>;
@@ -159,7 +159,7 @@ function open(world: World, port: number): Replicator {
     log: log as never,
     volume: world.folder,
     timing: { ...DEFAULT_TIMING, quickMs: 5, slowMs: 50, backoffMs: [10, 50] },
-    compare: { workers: 1, fillWorkers: 2, everyMs: 3_600_000 },
+    compare: { workers: 1, fillWorkers: 2, everyMs: 3_600_000, retryMs: [10, 50] },
     clock,
     lookMs: 20,
     waitMs: 20,
@@ -207,34 +207,35 @@ interface Fields {
 }
 type Answer = [number, unknown];
 
+type Verb = (world: World, id: string, fields: Fields) => Answer | Promise<Answer>;
+
 async function respond(world: World, syncing: Set<string>, url: URL, fields: Fields): Promise<Answer> {
   if (url.pathname === '/v1/state') return stateOf(world, url);
   if (world.role !== 'primary') return [409, { error: 'not primary' }];
-  const peer = /^\/v1\/peers\/(\d+)\/(.*)$/.exec(url.pathname);
   const id = fields.uuid ?? url.searchParams.get('uuid') ?? uuid(Number(/^u(\d+)@/.exec(fields.user ?? '')?.[1] ?? 0));
+  if (url.pathname === '/v1/sync') return sync(world, syncing, id, fields);
+  const peer = /^\/v1\/peers\/(\d+)\/(.*)$/.exec(url.pathname);
   if (peer) return peerVerb(world, Number(peer[1]), peer[2] as string, id, fields);
-  switch (url.pathname) {
-    case '/v1/sync':
-      return sync(world, syncing, id, fields);
-    case '/v1/inventory':
-      return [200, inventory(world.box(0, id))];
-    case '/v1/dedupe':
-      return [200, { removed: dedupe(world.box(0, id)) }];
-    case '/v1/sieve':
-      return [200, { files: [], active: (world.sides[0] as Side).sieve.get(id) ?? '' }];
-    case '/v1/seeded': {
-      const side = world.sides[fields.member ?? -1];
-      if (side?.volume === fields.volume) (side as Side).seeded = true;
-      return [200, { ok: true }];
-    }
-    case '/v1/report':
-      world.reports.push(fields.members ?? []);
-      return [200, { ok: true }];
-    default:
-      world.wrong.push(`unknown path ${url.pathname}`);
-      return [404, {}];
-  }
+  const verb = VERBS[url.pathname];
+  if (verb !== undefined) return verb(world, id, fields);
+  world.wrong.push(`unknown path ${url.pathname}`);
+  return [404, {}];
 }
+
+const VERBS: Readonly<Record<string, Verb>> = {
+  '/v1/inventory': (world, id) => [200, inventory(world.box(0, id))],
+  '/v1/dedupe': (world, id) => [200, { removed: dedupe(world.box(0, id)) }],
+  '/v1/sieve': (world, id) => [200, { files: [], active: world.sides[0]?.sieve.get(id) ?? '' }],
+  '/v1/seeded': (world, _id, { member = -1, volume }) => {
+    const side = world.sides[member];
+    if (side?.volume === volume) (side as Side).seeded = true;
+    return [200, { ok: true }];
+  },
+  '/v1/report': (world, _id, { members = [] }) => {
+    world.reports.push(members);
+    return [200, { ok: true }];
+  },
+};
 
 async function stateOf(world: World, url: URL): Promise<Answer> {
   const end = Date.now() + Number(url.searchParams.get('wait') ?? 0);
@@ -265,37 +266,50 @@ function peerVerb(world: World, member: number, verb: string, id: string, fields
   }
 }
 
-/** Two-way, as dsync: with a state, what the primary has removed since goes; without, both sides get the union. */
-async function sync(world: World, syncing: Set<string>, id: string, { peer = 0, state = '', full }: Fields): Promise<Answer> {
-  if (syncing.has(id)) world.wrong.push(`two syncs of ${id} at once`);
+/** dsync itself waits for another sync of the mailbox: one whose asker has died may still be running. */
+async function sync(world: World, syncing: Set<string>, id: string, fields: Fields): Promise<Answer> {
+  while (syncing.has(id)) await new Promise((resolve) => setTimeout(resolve, 1));
   syncing.add(id);
+  try {
+    return await syncNow(world, id, fields);
+  } finally {
+    syncing.delete(id);
+  }
+}
+
+async function syncNow(world: World, id: string, { peer = 0, state = '', full = false }: Fields): Promise<Answer> {
   const side = world.sides[peer] as Side;
+  const { volume } = side;
   const marked = [...journalOf(world, peer, id)];
   const snapshot = new Map(world.box(0, id));
   await new Promise((resolve) => setTimeout(resolve, 2));
-  syncing.delete(id);
-  if (side.away) return [503, { ok: false, error: 'cannot connect' }];
+  if (side.away || side.volume !== volume) return [503, { ok: false, error: 'cannot connect' }];
   const failures = world.failing.get(id) ?? 0;
   if (failures > 0) {
     world.failing.set(id, failures - 1);
     return [200, { ok: false, code: 75, error: 'failed' }];
   }
-  if (full !== true && state === '') world.wrong.push('a sync without a state that is not full misses things');
-  const known = new Set(state.split(',').filter(Boolean));
-  const [here, there] = [world.box(0, id), world.box(peer, id)];
+  if (!full && state === '') world.wrong.push('a sync without a state that is not full misses things');
+  merge(world.box(0, id), snapshot, world.box(peer, id), new Set(state.split(',').filter(Boolean)));
+  for (const delivery of marked) journalOf(world, peer, id).delete(delivery);
+  return [200, { ok: true, state: [...world.box(peer, id).keys()].join(','), purged: marked.length }];
+}
+
+/** Two-way, as dsync: what both are known to have had, and the primary has removed since, goes; otherwise it is the union. */
+function merge(here: Box, snapshot: Box, there: Box, known: ReadonlySet<string>): void {
   for (const [key, delivery] of [...there]) {
     if (snapshot.has(key)) continue;
     if (known.has(key)) there.delete(key);
     else if (!here.has(key)) here.set(key, delivery);
   }
   for (const [key, delivery] of snapshot) there.set(key, delivery);
-  for (const delivery of marked) journalOf(world, peer, id).delete(delivery);
-  return [200, { ok: true, state: [...there.keys()].join(','), purged: marked.length }];
 }
 
 function inventory(box: Box): object {
   if (box.size === 0) return { folders: [] };
-  return { folders: [{ name: 'INBOX', guid: 'x', uidvalidity: 1, uidnext: 1, messages: box.size, digest: digest(box) }] };
+  return {
+    folders: [{ name: 'INBOX', guid: 'x', uidvalidity: 1, uidnext: 1, messages: box.size, digest: digest(box) }],
+  };
 }
 
 function dedupe(box: Box): number {
