@@ -39,10 +39,11 @@ async function main(): Promise<void> {
   });
   const agent = createAgentClient({ port: config.agent.port });
   const locks = createLocks();
+  const memory = openMemory(join(config.volume, 'replication'));
   const replicator = createReplicator({
     agent,
     verbs: createVerbs(agent),
-    memory: openMemory(join(config.volume, 'replication')),
+    memory,
     names: createNames(directory, config.shard, clock),
     dirty: openDirtyLog({ folder: join(config.volume, 'dirty'), clock }),
     locks,
@@ -75,7 +76,7 @@ async function main(): Promise<void> {
     log,
   });
   const running = replicator.run(stop.signal);
-  const moves = startMoves({ agent, locks, log });
+  const moves = startMoves({ agent, locks, memory, log });
 
   stop.onStop('certificates', tls.stop);
   stop.onStop('directory', directory.close);
