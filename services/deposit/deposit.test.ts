@@ -108,6 +108,13 @@ describe('a message', () => {
     expect(world.primary.stored).toHaveLength(1);
   });
 
+  it('for a detail is looked after under the mailbox’s own address', async () => {
+    world.mailboxes['AMY+x@example.org'] = 'uuid-amy';
+    expect((await send(['AMY+x@example.org']))[0]).toMatch(/^250 /);
+    expect(world.gaps).toEqual([AMY]);
+    expect(world.primary.stored[0]?.to).toBe('AMY+x@example.org');
+  });
+
   it('costs no handshake when there was one before', async () => {
     for (let n = 0; n < 20; n += 1) await send([AMY], Buffer.from(`${received()}N: ${n}\r\n\r\n`));
     expect(world.peers[0]?.handshakes()).toBe(1);

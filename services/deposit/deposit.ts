@@ -13,6 +13,7 @@ import { isPositive, type Reply, reply } from '../lib/lmtp/reply.js';
 import type { Transaction } from '../lib/lmtp/transaction.js';
 import type { LocalAgent } from './agent.js';
 import type { Journal } from './journal.js';
+import { mainAddress } from './mailboxes.js';
 import type { Memory } from './memory.js';
 
 export interface DepositOptions {
@@ -50,8 +51,10 @@ const DEGRADE_AFTER_MS = 10_000;
 /** One mailbox that a message is for. */
 interface Part {
   readonly mailbox: string;
-  /** Addresses as they came. */
+  /** As it came. */
   readonly address: string;
+  /** The address without its detail, as Dovecot's users are named. */
+  readonly user: string;
   /** What the primary said; undefined: it has still to be asked. */
   primary?: Reply | undefined;
 }
@@ -91,7 +94,7 @@ function tell({ onResult }: DepositOptions, answer: Reply, result: Result): Repl
 async function findPart(options: DepositOptions, address: string): Promise<Part | Reply> {
   try {
     const mailbox = await options.mailboxOf(address);
-    return mailbox === undefined ? NO_MAILBOX : { mailbox, address };
+    return mailbox === undefined ? NO_MAILBOX : { mailbox, address, user: mainAddress(address) };
   } catch (error) {
     options.log.warn({ err: error }, 'the directory could not be asked');
     return NO_DIRECTORY;
@@ -143,8 +146,8 @@ async function lookBefore(
   }
   try {
     const doubtful = known === 'unclear' || memory.mayHaveForgotten(receivedAt(message.content), state.openedAt);
-    if (doubtful && (await agent.search(part.address, id))) part.primary = THERE;
-    else await agent.gap(part.address, part.mailbox, state);
+    if (doubtful && (await agent.search(part.user, id))) part.primary = THERE;
+    else await agent.gap(part.user, part.mailbox, state);
   } catch (error) {
     log.warn({ mailbox: part.mailbox, delivery: id, err: error }, 'the agent could not be asked');
     part.primary = NO_SEARCH;

@@ -177,6 +177,14 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     assert.equal(await uidnext(), 20_002);
   },
 
+  'somebody who has never had mail needs no care': async ({ shard, b, user }) => {
+    shard.primary(b, b.state.epoch + 1, 'failover');
+    assert.deepEqual((await b.ask('POST', '/v1/gap', { user })).body, { ok: true, raised: true });
+    assert.deepEqual((await b.ask('POST', '/v1/search', { user, delivery: idOf('x') })).body, { found: false });
+    assert.deepEqual((await b.ask('POST', '/v1/dedupe', { user })).body, { removed: 0 });
+    assert.match(await b.deliver(user, message('first')), /^250 /);
+  },
+
   'a delivery is found by its id, in whatever folder, and no other': async ({ a, user }) => {
     const content = message('found');
     await a.deliver(user, identified(content));

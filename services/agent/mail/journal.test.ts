@@ -88,6 +88,16 @@ describe('an entry', () => {
     expect(await readdir(join(root, 'tmp'))).toEqual([]);
   });
 
+  it('goes with its mailbox’s folder, which comes again', async () => {
+    await put('one');
+    await rm(join(root, AMY.slice(0, 2), AMY), { recursive: true });
+    expect(await journal.read(AMY, idOf('one'))).toBeUndefined();
+    expect(await entries()).toBe(0);
+    await expect(put('two')).rejects.toThrow(/ENOENT/);
+    await put('two');
+    expect(await journal.read(AMY, idOf('two'))).toBeDefined();
+  });
+
   it('is no path', async () => {
     await expect(put('x', 5, '../../../../tmp')).rejects.toThrow(/no UUID/);
   });

@@ -120,7 +120,13 @@ export async function openJournal(root: string, clock: () => number = Date.now):
       }
       const temporary = join(root, 'tmp', randomBytes(12).toString('hex'));
       const at = clock();
-      await writeWhole(temporary, headOf(delivery, at), delivery.content);
+      try {
+        await writeWhole(temporary, headOf(delivery, at), delivery.content);
+      } catch (error) {
+        // Most likely the volume is full: not with this, too.
+        await rm(temporary, { force: true });
+        throw error;
+      }
       if (await again()) {
         await rm(temporary, { force: true });
         return;
@@ -135,6 +141,7 @@ export async function openJournal(root: string, clock: () => number = Date.now):
         await syncFolder(folder);
       }).catch((error: unknown) => {
         if (get(mailbox, id) === entry) drop(entry);
+        made.delete(mailbox);
         throw error;
       });
     },
@@ -167,7 +174,14 @@ export async function openJournal(root: string, clock: () => number = Date.now):
       const entry = get(mailbox, id);
       if (!entry) return undefined;
       await entry.settled;
-      return parse(entry, await readFile(pathOf(entry)));
+      const file = await readFile(pathOf(entry)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        return undefined;
+      });
+      if (file) return parse(entry, file);
+      // A mailbox that is removed takes its entries with it (reaper).
+      if (get(mailbox, id) === entry) drop(entry);
+      return undefined;
     },
     confirm: async (mailbox, id, epoch) => {
       const entry = get(mailbox, id);

@@ -14,7 +14,10 @@ import { type SyncResult, sync } from './sync.js';
 
 export interface LocalOptions {
   readonly core: Core;
+  /** For what somebody waits for. */
   readonly doveadm: Doveadm;
+  /** For syncs and comparisons. */
+  readonly slow: Doveadm;
   readonly peers: Peers;
   readonly addresses: Addresses;
   readonly gaps: Gaps;
@@ -83,19 +86,19 @@ function checkOpen(core: Core): void {
 
 const ROUTES: Readonly<Record<string, Route>> = {
   'POST /v1/sync': runSync,
-  'POST /v1/inventory': async ({ core, doveadm }, request) => {
+  'POST /v1/inventory': async ({ core, slow }, request) => {
     const { user: whose } = await readJson(request, user);
-    return { folders: await inventory(doveadm, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
+    return { folders: await inventory(slow, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
   },
   'POST /v1/search': async ({ core, doveadm, underWay }, request) => {
     const asked = await readJson(request, z.object({ user: z.string(), delivery: z.string().regex(/^[0-9a-f]{64}$/) }));
     const look = () => hasDelivery(doveadm, asked.user, asked.delivery, { signal: core.modeSignal() });
     return { found: await underWay.search(asked.delivery, look) };
   },
-  'POST /v1/dedupe': async ({ core, doveadm }, request) => {
+  'POST /v1/dedupe': async ({ core, slow }, request) => {
     checkOpen(core);
     const { user: whose } = await readJson(request, user);
-    return { removed: await dedupe(doveadm, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
+    return { removed: await dedupe(slow, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
   },
   'POST /v1/gap': async ({ core, addresses, gaps }, request) => {
     checkOpen(core);

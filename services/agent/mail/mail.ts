@@ -45,7 +45,9 @@ interface Parts {
 export const openMail: OpenMail = async (core, options) => {
   const client = createPeerClient(core.tls());
   core.onTls(client.setTls);
-  const doveadm = connectDoveadm({ port: options.doveadmPort, key: core.doveadmKey, connections: 8 });
+  // What somebody waits for does not queue behind long syncs and comparisons.
+  const api = { port: options.doveadmPort, key: core.doveadmKey };
+  const [doveadm, slow] = [connectDoveadm({ ...api, connections: 4 }), connectDoveadm({ ...api, connections: 8 })];
   const lmtp = createLmtpClient({ port: options.lmtpPort, name: 'agent', most: WIDTH, idleMs: 10_000 });
   const metrics = createMailMetrics(core.registry);
   const journal = await openVolume(core, options);
@@ -71,14 +73,24 @@ export const openMail: OpenMail = async (core, options) => {
     return result;
   };
   const socketFolder = options.socketFolder ?? '/run/agent';
-  const verbs: LocalOptions = { core, doveadm, peers, addresses, gaps, underWay, socketFolder, onSync: metrics.synced };
+  const verbs: LocalOptions = {
+    core,
+    doveadm,
+    slow,
+    peers,
+    addresses,
+    gaps,
+    underWay,
+    socketFolder,
+    onSync: metrics.synced,
+  };
   const parts: Parts = { core, journal, peers, replay, postponed: createPostponed(), verbs };
   const server = await startPeerServer({
     core,
     journal,
     host: options.peerHost,
     port: options.peerPort,
-    inventory: async (user) => ({ folders: await inventory(doveadm, user, { timeoutMs: 60_000 }) }),
+    inventory: async (user) => ({ folders: await inventory(slow, user, { timeoutMs: 60_000 }) }),
   });
   const stop = new AbortController();
   void runLater(parts, stop.signal);
@@ -100,6 +112,7 @@ export const openMail: OpenMail = async (core, options) => {
       await server.close();
       lmtp.close();
       doveadm.close();
+      slow.close();
       client.close();
     },
   } satisfies Mail;
@@ -138,7 +151,7 @@ async function replayPeer({ core, peers, replay, postponed }: Parts, peer: Peer,
     });
     await Promise.race([replayFrom(peers.journal(targetOf(core, peer)), replay, signal, postponed), ended]);
   } catch (error) {
-    core.log.info({ peer: peer.host, err: error }, "a peer's journal could not be replayed now");
+    core.log.debug({ peer: peer.host, err: error }, "a peer's journal could not be replayed now");
   }
 }
 

@@ -22,7 +22,7 @@ export interface SyncResult {
 }
 
 export interface SyncOptions {
-  readonly doveadm: Doveadm;
+  readonly slow: Doveadm;
   readonly peers: Pick<Peers, 'dsync'>;
   readonly socketFolder: string;
 }
@@ -33,7 +33,7 @@ const TIMEOUT_MS = 6 * 3_600_000;
 const LOCK_SECONDS = '30';
 
 export async function sync(
-  { doveadm, peers, socketFolder }: SyncOptions,
+  { slow, peers, socketFolder }: SyncOptions,
   { user, target, state, full }: SyncRequest,
   signal: AbortSignal,
 ): Promise<SyncResult> {
@@ -42,7 +42,7 @@ export async function sync(
     () => peers.dsync(target, signal),
     async (path): Promise<SyncResult> => {
       try {
-        const [row] = await doveadm.run(
+        const [row] = await slow.run(
           'sync',
           {
             user,

@@ -51,12 +51,15 @@ export function serve(socket: Socket, shared: Shared): { endSoon(): void } {
   };
   let rest: Buffer = Buffer.alloc(0);
   const pump = (): void => {
-    void consume(session, rest).then((left) => {
-      rest = left;
-      session.busy = false;
-      if (session.shared.closing && !session.collector) end(session, ENDING);
-      if (!session.ended) socket.resume();
-    });
+    consume(session, rest).then(
+      (left) => {
+        rest = left;
+        session.busy = false;
+        if (session.shared.closing && !session.collector) end(session, ENDING);
+        if (!session.ended) socket.resume();
+      },
+      (error: Error) => socket.destroy(error),
+    );
   };
   socket.on('data', (chunk: Buffer) => {
     // One chunk at a time: what is pipelined behind a message waits for its answer.
