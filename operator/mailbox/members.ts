@@ -79,7 +79,7 @@ function problemOf(
   }
   const at = member.object.status?.shard;
   if (shard !== undefined && at !== undefined && at !== shard) {
-    const message = `Mailbox ${name} is on shard ${at}, this one on ${shard}: it can send as this one if declared, but not read it. A mailbox can't be moved yet.`;
+    const message = `Mailbox ${name} is on shard ${at}, this one on ${shard}: it can send as this one if declared, but not read it. A MailboxMove brings them together.`;
     return { reason: 'MemberElsewhere', message };
   }
   return undefined;

@@ -12,7 +12,7 @@ import { builtin, type KubeObject } from '../runtime/object.js';
 import type { ApiServer } from '../runtime/testing/apiserver.js';
 import { type FaultProxy, startProxy } from '../runtime/testing/proxy.js';
 import { eventually, sharedApiServer } from '../runtime/testing/shared.js';
-import { forwardRuleType, mailboxType, mailDomainType, mailSystemType } from '../types.js';
+import { forwardRuleType, mailboxMoveType, mailboxType, mailDomainType, mailSystemType } from '../types.js';
 import { type MemorySigningCache, memorySigningCache } from './memory.js';
 
 /** The folder with the generated CRDs. */
@@ -89,6 +89,7 @@ export interface Kubectl {
   domain(name: string, spec?: object): Promise<KubeObject>;
   mailbox(name: string, spec?: object, metadata?: object): Promise<KubeObject>;
   rule(name: string, spec: object, metadata?: object): Promise<KubeObject>;
+  move(name: string, spec: object): Promise<KubeObject>;
   secret(name: string, password: string): Promise<KubeObject>;
   get(kind: Kind, name: string): Promise<StatusObject>;
   delete(kind: Kind, name: string): Promise<boolean>;
@@ -103,6 +104,9 @@ type Kind = keyof typeof types;
 export interface StatusObject extends KubeObject {
   status?: {
     uuid?: string;
+    shard?: string;
+    phase?: string;
+    shards?: { name: string; primary?: string; epoch: number; members: { pod: string; state: string }[] }[];
     targets?: number;
     records?: { name: string; type: string; value: string }[];
     ownership?: { verifiedAt: string; missingSince?: string };
@@ -117,6 +121,7 @@ const types = {
   domain: mailDomainType,
   mailbox: mailboxType,
   rule: forwardRuleType,
+  move: mailboxMoveType,
   secret: builtin.secret,
 } as const;
 
@@ -139,6 +144,7 @@ export function kubectl(client: Client, namespace: string): Kubectl {
       create('mailbox', name, { spec: { address: `${name}@example.org`, ...spec } }, metadata),
     rule: (name, spec, metadata = {}) =>
       create('rule', name, { spec: { address: `${name}@example.org`, ...spec } }, metadata),
+    move: (name, spec) => create('move', name, { spec }),
     secret: (name, password) => create('secret', name, { stringData: { password } }),
     get,
     delete: (kind, name) => client.delete(types[kind], { namespace, name }),
