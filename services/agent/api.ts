@@ -124,8 +124,14 @@ async function getState({ states }: ApiOptions, request: IncomingMessage, url: U
     (epoch !== null && state.epoch !== Number(epoch)) || (role !== null && state.role !== role);
   if (wait <= 0 || differs(states.current())) return states.current();
   const gone = new AbortController();
-  request.socket.once('close', () => gone.abort());
-  return states.until(differs, wait, gone.signal);
+  const leave = (): void => gone.abort();
+  request.socket.once('close', leave);
+  try {
+    return await states.until(differs, wait, gone.signal);
+  } finally {
+    // The connection is kept and asked again.
+    request.socket.off('close', leave);
+  }
 }
 
 async function postHandover({ handover }: ApiOptions, request: IncomingMessage): Promise<unknown> {

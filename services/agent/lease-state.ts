@@ -82,6 +82,17 @@ export interface Term {
   readonly handoverAfter: number;
 }
 
+/**
+ * The row has been as it is since at least `since`: counted from an answer, not from its question. Who was not admitted before
+ * begins anew: nobody has asked it for promises until then.
+ */
+export interface Watch {
+  readonly epoch: number;
+  readonly renewals: number;
+  readonly admitted: boolean;
+  readonly since: number;
+}
+
 /** A question whether we may have the lease, whose outcome isn't known yet. */
 export interface Take {
   readonly sentAt: number;
@@ -107,8 +118,7 @@ export interface Lease {
   /** The volume's record says that nobody else has ever had this shard's mail. */
   readonly sole: boolean;
   readonly row?: LeaseRow | undefined;
-  /** The row has been as it is since at least then: counted from an answer, not from its question. */
-  readonly watch?: { readonly epoch: number; readonly renewals: number; readonly since: number } | undefined;
+  readonly watch?: Watch | undefined;
   /** When the question for the row that is under way was asked. */
   readonly read?: number | undefined;
   readonly nextRead: number;

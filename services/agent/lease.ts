@@ -25,6 +25,7 @@ import type {
   Step,
   Term,
   Wanted,
+  Watch,
 } from './lease-state.js';
 
 /** How many holders of former terms are remembered as dead. */
@@ -192,9 +193,12 @@ function onRead(lease: Lease, now: number, event: ReadEvent, times: LeaseTimes):
   return tryTake(seen, now, row, times);
 }
 
-function watchOf(lease: Lease, { epoch, renewals }: LeaseRow, now: number): NonNullable<Lease['watch']> {
-  const same = lease.watch?.epoch === epoch && lease.watch.renewals === renewals;
-  return same && lease.watch ? lease.watch : { epoch, renewals, since: now };
+function watchOf(lease: Lease, row: LeaseRow, now: number): Watch {
+  const { epoch, renewals } = row;
+  const { watch } = lease;
+  const admitted = isAdmitted(lease, row);
+  const same = watch?.epoch === epoch && watch.renewals === renewals && watch.admitted === admitted;
+  return watch !== undefined && same ? watch : { epoch, renewals, admitted, since: now };
 }
 
 function learn(lease: Lease, row: LeaseRow): Lease {

@@ -5,6 +5,9 @@ import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../operator/runtime/log.js';
 import { type DirectoryPool, openDirectoryPool, type TlsMaterial } from '../lib/directory.js';
+import { createAgentClient } from '../replicator/agent.js';
+import { openMemory } from '../replicator/memory.js';
+import { type Moves, startMoves } from '../replicator/moves.js';
 import { type Agent, createAgent } from './agent.js';
 import { startApi } from './api.js';
 import type { AgentConfig } from './config.js';
@@ -13,7 +16,7 @@ import { type FlushOptions, flushBefore, flushLast } from './handover.js';
 import { createAgentMetrics } from './metrics.js';
 import { holdersFile, modeConf, probe, roleFile } from './pod.js';
 import type { AgentState, Core, Mail, OpenMail } from './ports.js';
-import { createStateWatch } from './state-watch.js';
+import { createStateWatch, type StateWatch } from './state-watch.js';
 import { createSupervisor, type Supervisor } from './supervise.js';
 import { openVolume } from './volume.js';
 import { startWatchdog } from './watchdog.js';
@@ -123,6 +126,7 @@ export async function startMember({ config, member, tls, openMail, log }: Member
     registry: metrics.registry,
   });
   agent.start({ mail, supervisor });
+  const moves = startLeaving(states, api.port, paths.mail, log);
   const chores = startChores({ agent, handover, config, directory, states: states.current, log });
   return {
     agent,
@@ -133,6 +137,7 @@ export async function startMember({ config, member, tls, openMail, log }: Member
       for (const tell of onTls) tell(next);
     },
     stop: async () => {
+      moves.stop();
       await letGo(agent, supervisor, flush, config, log);
       clearInterval(chores);
       await mail.close();
@@ -145,6 +150,23 @@ export async function startMember({ config, member, tls, openMail, log }: Member
 function needTls(material: TlsMaterial | undefined): TlsMaterial {
   if (material === undefined) throw new Error('this agent has no certificate');
   return material;
+}
+
+/** Mailboxes leave a shard with one member by its agent: there is no replicator in such a pod. */
+function startLeaving(states: StateWatch, port: number, root: string, log: Log): { stop(): void } {
+  const agent = createAgentClient({ port });
+  let moves: Moves | undefined;
+  const follow = ({ role, replicas }: AgentState): void => {
+    if (role === 'primary' && replicas === 1) {
+      moves ??= startMoves({ agent, memory: openMemory(join(root, 'replication')), log });
+      return;
+    }
+    void moves?.stop();
+    moves = undefined;
+  };
+  states.onChange(follow);
+  follow(states.current());
+  return { stop: () => void moves?.stop() };
 }
 
 const timeout = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref());

@@ -76,6 +76,8 @@ const NOTHING: Current = { mode: 'stopped', epoch: 0, up: false };
 /** A Dovecot that lives for so long has been all right. */
 const GOOD_MS = 10_000;
 const FAILURES = 5;
+/** Longer than it takes to start a watchdog. Meanwhile the agent itself keeps to the deadline. */
+const UNWATCHED_MS = 6_000;
 /** For Dovecot to say goodbye to its sessions. */
 const GENTLE_MS = 1_000;
 
@@ -294,7 +296,12 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     current: () => (running === undefined ? NOTHING : { mode: running.mode, epoch: running.epoch, up: running.up }),
     tick: () => {
       if (watchdog.check()) watchedAt = monotonic();
-      else if (running !== undefined && isOpen(running.mode) && !running.killed && monotonic() - watchedAt > 2_000) {
+      else if (
+        running !== undefined &&
+        isOpen(running.mode) &&
+        !running.killed &&
+        monotonic() - watchedAt > UNWATCHED_MS
+      ) {
         log.error('no watchdog can be had: Dovecot is killed');
         kill(running);
       }

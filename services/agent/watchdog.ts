@@ -23,12 +23,14 @@ export interface WatchdogOptions {
   /** In memory, kept while the pod lives. */
   readonly folder: string;
   readonly log: Log;
-  /** No sign of life for so long: it is dead or stopped. Default 700 ms. */
+  /** No sign of life for so long: it is dead or stopped. Default 1500 ms. */
   readonly silenceMs?: number;
+  /** For it to start, on a busy machine. Default 5 s. */
+  readonly startMs?: number;
 }
 
 /** Starts the watchdog. It is left running when the agent ends. */
-export function startWatchdog({ command, folder, log, silenceMs = 700 }: WatchdogOptions): Watchdog {
+export function startWatchdog({ command, folder, log, silenceMs = 1_500, startMs = 5_000 }: WatchdogOptions): Watchdog {
   const file = join(folder, 'deadline');
   let child: ChildProcess | undefined;
   let startedAt = 0;
@@ -49,7 +51,7 @@ export function startWatchdog({ command, folder, log, silenceMs = 700 }: Watchdo
   return {
     check: () => {
       if (isAlive()) return true;
-      if (monotonic() - startedAt > silenceMs) {
+      if (monotonic() - startedAt > startMs || child?.exitCode !== null || child.signalCode !== null) {
         log.error('the watchdog gives no sign of life; starting another');
         start();
       }

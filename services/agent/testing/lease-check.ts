@@ -24,6 +24,8 @@ export interface Bounds {
   readonly ticks: number;
   readonly budget: number;
   readonly blank?: readonly number[];
+  /** What is so from the beginning, without a cost. */
+  readonly first?: { readonly away?: boolean; readonly cut?: readonly number[]; readonly paused?: readonly number[] };
   /** Ticks without anything adverse before: everybody has found their place. */
   readonly warmUp?: number;
   readonly maxStates?: number;
@@ -72,11 +74,16 @@ function reach({ rules, end, seen, primaries }: Search, from: Node): Node[] {
 }
 
 /** Always the first thing that can happen. */
-function warm(rules: Rules, { blank, warmUp = 3 }: Bounds): World {
+function warm(rules: Rules, { blank, first, warmUp = 3 }: Bounds): World {
   let world = newWorld(rules, 0, blank);
   while (world.now < warmUp) world = (moves(world, rules)[0] as Move).world;
   while (world.net.length > 0) world = (moves(world, rules)[0] as Move).world;
-  return world;
+  const processes = world.processes.map((process) => ({
+    ...process,
+    cut: first?.cut?.includes(process.id) === true,
+    paused: first?.paused?.includes(process.id) === true,
+  }));
+  return { ...world, processes, away: first?.away === true };
 }
 
 function isNew(seen: Set<number>, world: World): boolean {
@@ -133,7 +140,7 @@ function leaseKey(lease: Lease, renewal: Renewal): string {
     lease;
   let key = `${lease.process},${terms},${known},${dying},${dead},${stopping},${read},${nextRead},${lastRead},${promised}`;
   if (row) key += `,${row.epoch},${row.primary},${row.holder},${row.members.map(({ seeded }) => seeded)}`;
-  if (watch) key += `,w${watch.epoch},${renewal(watch.renewals)},${watch.since}`;
+  if (watch) key += `,w${watch.epoch},${renewal(watch.renewals)},${watch.admitted},${watch.since}`;
   if (take) key += `,t${take.sentAt},${take.epoch},${renewal(take.renewals)},${take.waiting},${take.promotion}`;
   if (term) key += `,${termKey(term)}`;
   return `${key},${askers.map(({ member }) => member)}`;

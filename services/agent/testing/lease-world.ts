@@ -46,6 +46,8 @@ export interface Broken {
   readonly noWatchdog?: boolean;
   /** A new process takes every holder of its member for dead. */
   readonly assumedDead?: boolean;
+  /** Who has just been seeded counts the time before. */
+  readonly seededWithoutWaiting?: boolean;
   /** Nobody asks the volume whose it is. */
   readonly volumeUnasked?: boolean;
   /** A member is declared seeded before its primary would ask it. */
@@ -220,7 +222,7 @@ export function happen(world: World, id: number, event: LeaseEvent, rules: Rules
       ? { ...event, sentAt: asIfNow(before, event, world.now) }
       : event;
   const next = step(before, world.now, shown as LeaseEvent, rules.times);
-  const lease = rules.broken.watchFromQuestion ? countFromQuestion(before, next.lease, event) : next.lease;
+  const lease = miscounted(before, next.lease, event, rules.broken);
   const changed = supervise(withProcess(world, { ...process, lease }), id);
   const sent = next.commands.flatMap((command) => messagesOf(command, id));
   return instantly({ ...changed, net: [...changed.net, ...sent] }, id, next.commands, rules);
@@ -230,9 +232,14 @@ function asIfNow(lease: Lease, event: { type: string; sentAt?: number }, now: nu
   return event.type === 'renewed' || event.type === 'took' ? now : (event.sentAt ?? lease.read);
 }
 
-function countFromQuestion(before: Lease, lease: Lease, event: LeaseEvent): Lease {
-  if (event.type !== 'read' || lease.watch === undefined || lease.watch === before.watch) return lease;
-  return { ...lease, watch: { ...lease.watch, since: event.sentAt } };
+function miscounted(before: Lease, lease: Lease, event: LeaseEvent, broken: Broken): Lease {
+  const { watch } = lease;
+  if (event.type !== 'read' || watch === undefined || watch === before.watch) return lease;
+  if (broken.watchFromQuestion) return { ...lease, watch: { ...watch, since: event.sentAt } };
+  const same = before.watch?.renewals === watch.renewals && before.watch.epoch === watch.epoch;
+  return broken.seededWithoutWaiting && same
+    ? { ...lease, watch: { ...watch, since: before.watch?.since ?? 0 } }
+    : lease;
 }
 
 function messagesOf(command: LeaseCommand, from: number): readonly Message[] {
@@ -597,49 +604,46 @@ function directoryMoves(world: World, rules: Rules): readonly Move[] {
 
 function processMoves(world: World, process: Process, rules: Rules): readonly Move[] {
   const { id } = process;
-  const all: Move[] = [];
-  const may = (what: Adversity, then: () => World) => {
-    if (pays(world, rules, what)) all.push({ name: `${name(process)} ${what}`, world: then() });
-  };
-  const can = (what: string, then: () => World) => all.push({ name: `${name(process)} ${what}`, world: then() });
-  const paid = (change: Partial<Process>) => withProcess(pay(world), { ...process, ...change });
+  const can = (what: string, then: () => World): Move => ({ name: `${name(process)} ${what}`, world: then() });
+  if (process.paused || process.agentPaused) return [can('resumes', () => resume(world, id, rules))];
+  if (process.up) return [...runningMoves(world, process, rules, can), ...primaryMoves(world, process, rules, can)];
+  return process.replaced ? [] : [can('restarts', () => restart(world, id, rules))];
+}
 
-  if (process.paused || process.agentPaused) {
-    can('resumes', () => resume(world, id, rules));
-    return all;
-  }
-  if (!process.up) {
-    if (!process.replaced) can('restarts', () => restart(world, id, rules));
-    return all;
-  }
-  may('pause', () => paid({ paused: true }));
-  if (process.dovecot) may('pause-agent', () => paid({ agentPaused: true }));
-  may('crash', () => paid({ up: false }));
-  if (process.cut) can('is reconnected', () => withProcess(world, { ...process, cut: false }));
-  else may('cut', () => paid({ cut: true }));
-  if (process.dovecot?.dying) can('has killed Dovecot', () => bury(world, id, rules));
-  // Nothing was running.
-  else if (!process.dovecot && (process.lease.dying !== undefined || process.lease.term?.phase === 'closing')) {
-    can('has nothing to kill', () => bury(world, id, rules));
-  }
-  all.push(...primaryMoves(world, process, rules, may));
+type Can = (what: string, then: () => World) => Move;
+
+function runningMoves(world: World, process: Process, rules: Rules, can: Can): readonly Move[] {
+  const { id, cut, dovecot } = process;
+  const paid = (change: Partial<Process>) => () => withProcess(pay(world), { ...process, ...change });
+  const all: Move[] = [];
+  if (pays(world, rules, 'pause')) all.push(can('is stopped', paid({ paused: true })));
+  if (dovecot && pays(world, rules, 'pause-agent')) all.push(can('has its agent stopped', paid({ agentPaused: true })));
+  if (pays(world, rules, 'crash')) all.push(can('crashes', paid({ up: false })));
+  if (cut) all.push(can('is reconnected', () => withProcess(world, { ...process, cut: false })));
+  else if (pays(world, rules, 'cut')) all.push(can('is cut off', paid({ cut: true })));
+  if (mayBury(process)) all.push(can('has killed Dovecot', () => bury(world, id, rules)));
   return all;
 }
 
-function primaryMoves(
-  world: World,
-  process: Process,
-  rules: Rules,
-  may: (what: Adversity, then: () => World) => void,
-): readonly Move[] {
+/** Dovecot is being killed, or there is nothing to kill. */
+function mayBury({ dovecot, lease }: Process): boolean {
+  if (dovecot !== undefined) return dovecot.dying;
+  return lease.dying !== undefined || lease.term?.phase === 'closing';
+}
+
+function primaryMoves(world: World, process: Process, rules: Rules, can: Can): readonly Move[] {
   const { id, lease } = process;
   if (lease.term?.phase !== 'primary') return [];
+  const all: Move[] = [];
+  const may = (what: Adversity, then: () => World) => {
+    if (pays(world, rules, what)) all.push(can(what, then));
+  };
   if (!world.processes.some(({ replaced }) => replaced)) may('replace', () => replace(pay(world), id, rules));
   may('handover', () => happen(pay(world), id, { type: 'handover' }, rules));
   if (!lease.stopping) may('stop', () => happen(pay(world), id, { type: 'stop' }, rules));
   const blank = world.row.seeded.indexOf(false);
   if (blank >= 0) may('seed', () => seed(pay(world), id, blank, rules));
-  return [];
+  return all;
 }
 
 /** What must never be. */
