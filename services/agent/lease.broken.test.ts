@@ -10,6 +10,7 @@ interface Case extends Bounds {
   readonly adversary: readonly Adversity[];
   readonly members?: 2 | 3;
   readonly times?: Partial<LeaseTimes>;
+  readonly delays?: readonly string[];
 }
 
 const cases: readonly Case[] = [
@@ -17,6 +18,7 @@ const cases: readonly Case[] = [
     title: 'the holder counts its deadline from the answer',
     broken: { deadlineFromAnswer: true },
     adversary: ['delay', 'pause-agent'],
+    delays: ['renewed'],
     ticks: 8,
     budget: 2,
   },
@@ -24,6 +26,7 @@ const cases: readonly Case[] = [
     title: 'a follower counts from its question',
     broken: { watchFromQuestion: true },
     adversary: ['delay', 'cut'],
+    delays: ['read'],
     times: { quiet: 2 },
     ticks: 6,
     budget: 2,
@@ -64,8 +67,9 @@ const cases: readonly Case[] = [
     broken: { oneAnswerIsEnough: true },
     members: 3,
     adversary: ['delay'],
+    delays: ['ask-peer'],
     first: { cut: [0] },
-    ticks: 4,
+    ticks: 5,
     budget: 2,
   },
   {
@@ -121,8 +125,8 @@ const cases: readonly Case[] = [
 describe('a lease protocol that is wrong is found out', () => {
   it.each(cases)(
     '$title',
-    ({ members = 2, broken, adversary, times, ...bounds }) => {
-      const rules = { members, broken, times: { ...TICKS, ...times }, adversary: new Set(adversary) };
+    ({ members = 2, broken, adversary, delays, times, ...bounds }) => {
+      const rules = { members, broken, delays, times: { ...TICKS, ...times }, adversary: new Set(adversary) };
       const { violation, trace } = check(rules, bounds);
       expect(violation).toMatch(/accept mail at once/);
       expect(trace?.length).toBeGreaterThan(3);

@@ -132,6 +132,8 @@ export interface Rules {
   readonly times: LeaseTimes;
   /** Adverse things that may happen in this world. */
   readonly adversary: ReadonlySet<Adversity>;
+  /** What may be delayed: commands and events. Default: everything. */
+  readonly delays?: readonly string[] | undefined;
 }
 
 export type Adversity =
@@ -577,7 +579,7 @@ export function moves(world: World, rules: Rules): readonly Move[] {
   const first = world.net.findIndex((message) => isUrgent(world, message));
   world.net.forEach((message, index) => {
     if (message.slow || index === first) all.push(...deliveries(world, index, rules));
-    if (!message.slow && pays(world, rules, 'delay')) {
+    if (mayDelay(world, message, rules)) {
       const net = world.net.map((other, at) => (at === index ? { ...other, slow: true } : other));
       all.push({ name: `delay ${message.kind}`, world: { ...pay(world), net } });
     }
@@ -590,6 +592,16 @@ export function moves(world: World, rules: Rules): readonly Move[] {
       { name: 'tick, backwards', world: tick(world, rules, -1) },
     );
   return all;
+}
+
+function mayDelay(world: World, message: Message, rules: Rules): boolean {
+  if (message.slow || !pays(world, rules, 'delay')) return false;
+  return rules.delays === undefined || rules.delays.includes(labelOf(message));
+}
+
+function labelOf(message: Message): string {
+  if (message.kind === 'event') return message.event.type;
+  return message.kind === 'ask-directory' ? message.command.type : message.kind;
 }
 
 function directoryMoves(world: World, rules: Rules): readonly Move[] {
