@@ -70,8 +70,6 @@ export interface Term {
   readonly promotion: Promotion;
   /** When Dovecot must be dead. */
   readonly deadline: number;
-  /** When the renewal that is under way was asked for. */
-  readonly renew?: number | undefined;
   readonly nextRenew: number;
   /** Promises that are being asked for: when that began, and whose are missing. */
   readonly round?: { readonly sentAt: number; readonly missing: readonly number[] } | undefined;

@@ -19,6 +19,7 @@ const cases: readonly Case[] = [
     broken: { deadlineFromAnswer: true },
     adversary: ['delay', 'pause-agent'],
     delays: ['renewed'],
+    times: { renewEvery: 2 },
     ticks: 8,
     budget: 2,
   },

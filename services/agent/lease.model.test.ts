@@ -3,6 +3,7 @@
  * testing/lease-world.ts. That the check would notice is in lease.broken.test.ts.
  */
 import { describe, expect, it } from 'vitest';
+import type { LeaseTimes } from './lease-state.js';
 import { type Bounds, check } from './testing/lease-check.js';
 import { type Adversity, TICKS } from './testing/lease-world.js';
 
@@ -15,8 +16,7 @@ interface Case extends Bounds {
   readonly title: string;
   readonly members: 2 | 3;
   readonly adversary: readonly Adversity[];
-  /** Ticks for which a follower to whom the directory has spoken promises nothing. */
-  readonly quiet?: number;
+  readonly times?: Partial<LeaseTimes>;
   /** Ways of being primary that must have occurred: otherwise the check has seen nothing. */
   readonly seen: readonly string[];
 }
@@ -42,7 +42,8 @@ const cases: readonly Case[] = [
     title: 'messages delayed, answers lost, commits forgotten by a failover',
     members: 2,
     adversary: ['delay', 'lost-ack', 'failover'],
-    ticks: 5,
+    times: { renewEvery: 2, quiet: 2 },
+    ticks: 6,
     budget: 2,
     seen: ['member 1, failover'],
   },
@@ -86,7 +87,7 @@ const cases: readonly Case[] = [
     members: 2,
     adversary: ['seed', 'cut'],
     blank: [1],
-    quiet: 2,
+    times: { quiet: 2 },
     ticks: 8,
     budget: 2,
     seen: ['member 1, failover'],
@@ -96,9 +97,9 @@ const cases: readonly Case[] = [
 describe('the lease protocol', () => {
   it.each(cases)(
     'has one member at most that accepts mail: $title',
-    ({ members, adversary, quiet, seen, ...bounds }) => {
-      const times = { ...TICKS, quiet: quiet ?? TICKS.quiet };
-      const found = check({ members, broken: {}, times, adversary: new Set(adversary) }, bounds);
+    ({ members, adversary, times, seen, ...bounds }) => {
+      const rules = { members, broken: {}, times: { ...TICKS, ...times }, adversary: new Set(adversary) };
+      const found = check(rules, bounds);
       expect(found.trace?.join('\n')).toBeUndefined();
       expect(found.violation).toBeUndefined();
       expect([...found.primaries.keys()]).toEqual(expect.arrayContaining([...seen]));

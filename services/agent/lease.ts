@@ -292,11 +292,10 @@ type RenewalEvent = Extract<LeaseEvent, { type: 'renewed' | 'renewFailed' }>;
 function onRenewal(lease: Lease, now: number, event: RenewalEvent, times: LeaseTimes): Step {
   const { term } = lease;
   if (term === undefined || term.holder !== event.holder) return only(lease);
-  const renew = term.renew === event.sentAt ? undefined : term.renew;
-  if (event.type === 'renewFailed') return only({ ...lease, term: { ...term, renew } });
+  if (event.type === 'renewFailed') return only(lease);
   const { row } = event;
   if (row === null) return only(drop(lease, now));
-  const extended = { ...extend(term, now, event.sentAt, times), renew, round: undefined };
+  const extended = { ...extend(term, now, event.sentAt, times), round: undefined };
   return only({ ...learn(lease, row), askers: askersWith(lease, row), term: extended, lastRead: now });
 }
 
@@ -355,7 +354,7 @@ function onFlushed(lease: Lease, now: number, complete: boolean, times: LeaseTim
 function close(lease: Lease, to: number | undefined): Lease {
   const { term } = lease;
   if (term === undefined || term.phase === 'closing' || term.phase === 'releasing') return lease;
-  return { ...lease, term: { ...term, phase: 'closing', to, renew: undefined, round: undefined } };
+  return { ...lease, term: { ...term, phase: 'closing', to, round: undefined } };
 }
 
 function onDown(lease: Lease, now: number): Step {
@@ -389,12 +388,12 @@ function planRead(lease: Lease, now: number, times: LeaseTimes): Step {
   return { lease: { ...lease, read: now, nextRead: now + times.readEvery }, commands: [{ type: 'read', sentAt: now }] };
 }
 
+/** Whether or not the last one has been answered: of several, each that is answered counts from when it was asked. */
 function planRenewal(lease: Lease, term: Term, now: number, times: LeaseTimes): Step {
-  const busy = term.renew !== undefined && now - term.renew < times.requestTimeout;
-  if (busy || now < term.nextRenew) return only(lease);
+  if (now < term.nextRenew) return only(lease);
   const { holder, epoch } = term;
   return {
-    lease: { ...lease, term: { ...term, renew: now, nextRenew: now + times.renewEvery } },
+    lease: { ...lease, term: { ...term, nextRenew: now + times.renewEvery } },
     commands: [{ type: 'renew', sentAt: now, holder, epoch }],
   };
 }

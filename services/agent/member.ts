@@ -178,9 +178,9 @@ function openPools(
 ): Readonly<Record<'lease' | 'mail', DirectoryPool>> {
   const { hosts, leader, port, user } = directory;
   const common = { hosts, leader, port, user, tls };
-  const hasty = { connectTimeoutMs: 1_000, queryTimeoutMs: 1_100, totalTimeoutMs: 1_200 };
+  const hasty = { connectTimeoutMs: 1_000, queryTimeoutMs: 2_000, totalTimeoutMs: 2_500 };
   return {
-    lease: openDirectoryPool({ ...common, ...hasty, connections: 4, application: 'posthorn-lease' }),
+    lease: openDirectoryPool({ ...common, ...hasty, connections: 6, application: 'posthorn-lease' }),
     mail: openDirectoryPool({ ...common, connections: 4, application: 'posthorn-agent' }),
   };
 }

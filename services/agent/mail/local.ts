@@ -134,6 +134,10 @@ const PEER_ROUTES: Readonly<
 > = {
   'POST /inventory': async ({ peers }, target, request) =>
     peers.inventory(target, (await readJson(request, user)).user),
+  'POST /reset': async ({ peers }, target, request) => {
+    const { user: whose, uuid } = await readJson(request, z.object({ user: z.string().min(1), uuid: z.string() }));
+    return peers.reset(target, whose, uuid);
+  },
   'POST /journal/mark': async ({ peers }, target, request) =>
     peers.mark(target, (await readJson(request, z.object({ uuid: z.string() }))).uuid),
   'POST /journal/purge': async ({ peers }, target, request) => {

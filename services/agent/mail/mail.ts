@@ -7,6 +7,7 @@ import { createPeerClient } from '../../lib/peer.js';
 import { connectDoveadm } from '../doveadm.js';
 import type { Core, Mail, MailOptions, OpenMail, Peer } from '../ports.js';
 import { addressesIn } from './addresses.js';
+import { putAside } from './damage.js';
 import { createGaps } from './gap.js';
 import { type JournalStore, openJournal } from './journal.js';
 import { type LocalOptions, local } from './local.js';
@@ -90,6 +91,7 @@ export const openMail: OpenMail = async (core, options) => {
     journal,
     host: options.peerHost,
     port: options.peerPort,
+    putAside: (user, uuid) => putAside(slow, core.mailRoot, user, uuid),
     inventory: async (user) => ({ folders: await inventory(slow, user, { timeoutMs: 60_000 }) }),
   });
   const stop = new AbortController();

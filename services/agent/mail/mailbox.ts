@@ -1,7 +1,8 @@
 /** What the agent does with one person's mailbox, by way of doveadm. */
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DELIVERY_ID_FIELD } from '../../lib/header.js';
-import type { CallOptions, Doveadm, Row } from '../doveadm.js';
+import { type CallOptions, type Doveadm, DoveadmError, type Parameters, type Row } from '../doveadm.js';
 import { type Candidate, duplicates } from './duplicates.js';
 
 /** A folder as two members compare it. */
@@ -55,9 +56,31 @@ async function* scan(
   for (let from = 1; from <= messages; from += CHUNK) {
     // The last one takes what has come meanwhile.
     const to = from + CHUNK > messages ? '*' : String(from + CHUNK - 1);
-    yield await doveadm.run('fetch', { user, field, query: ['mailbox-guid', guid, `${from}:${to}`] }, options);
+    yield await fetchAgain(doveadm, { user, field, query: ['mailbox-guid', guid, `${from}:${to}`] }, options);
   }
 }
+
+/** How often, and after how long, a fetch is tried again that broke off. */
+const PAUSES_MS = [100, 500];
+
+/**
+ * doveadm's fetch ends in the middle of its answer (2.4.1: an assertion) when a message vanishes under it: someone has expunged it
+ * just now, or its file is lost. Either is settled by the next time: Dovecot has then taken it out of its index.
+ */
+async function fetchAgain(doveadm: Doveadm, parameters: Parameters, options?: CallOptions): Promise<Row[]> {
+  for (const pause of PAUSES_MS) {
+    try {
+      return await doveadm.run('fetch', parameters, options);
+    } catch (error) {
+      options?.signal?.throwIfAborted();
+      if (error instanceof DoveadmError && error.code !== TRY_AGAIN) throw error;
+      await sleep(pause);
+    }
+  }
+  return doveadm.run('fetch', parameters, options);
+}
+
+const TRY_AGAIN = 75;
 
 /** All folders of a person, for a comparison. What only sometimes is there (\Recent) doesn't count. */
 export async function inventory(doveadm: Doveadm, user: string, options?: CallOptions): Promise<Folder[]> {

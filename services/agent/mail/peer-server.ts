@@ -25,6 +25,8 @@ export interface PeerServerOptions {
   readonly port: number;
   /** What this member's Dovecot says about a person's folders. */
   readonly inventory: (user: string) => Promise<unknown>;
+  /** Puts a mailbox aside that can't be read; whether it did. */
+  readonly putAside: (user: string, uuid: string) => Promise<boolean>;
 }
 
 export interface PeerServer {
@@ -238,6 +240,15 @@ const ROUTES: Readonly<Record<string, PeerHandler>> = {
     if (header(request, 'x-move') === undefined) checkEpoch(core, request);
     else await checkMove(core, request, user);
     sendJson(response, 200, await inventory(user));
+  },
+  /** For a primary whose syncs of this mailbox fail again and again. */
+  'POST /v1/reset': async ({ core, putAside }, request, response) => {
+    checkEpoch(core, request);
+    checkReplica(core);
+    const { user, uuid } = await readJson(request, z.object({ user: z.string(), uuid: z.string() }));
+    const reset = await putAside(user, uuid);
+    if (reset) core.log.warn({ user, mailbox: uuid }, 'a damaged copy of a mailbox was put aside');
+    sendJson(response, 200, { reset });
   },
   'GET /v1/sieve': async ({ core }, request, response) => {
     checkEpoch(core, request);

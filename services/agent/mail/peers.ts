@@ -19,6 +19,8 @@ export interface Peers {
   purge(target: Target, uuid: string, mark: string): Promise<{ removed: number }>;
   summary(target: Target): Promise<Summary>;
   inventory(target: Target, user: string): Promise<unknown>;
+  /** Puts the peer's copy of a mailbox aside, if the peer can't read it. */
+  reset(target: Target, user: string, uuid: string): Promise<{ reset: boolean }>;
   sieve(target: Target, uuid: string, scripts: Scripts): Promise<unknown>;
   dsync(target: Target, signal: AbortSignal): Promise<Duplex>;
   /** The peer's journal, to be replayed here. */
@@ -51,6 +53,7 @@ export function createPeers(client: PeerClient): Peers {
     purge: (target, uuid, mark) => json(target, 'POST', '/v1/journal/purge', { uuid, mark }),
     summary: (target) => json(target, 'GET', '/v1/journal'),
     inventory: (target, user) => json(target, 'POST', '/v1/inventory', { user }, INVENTORY_MS),
+    reset: (target, user, uuid) => json(target, 'POST', '/v1/reset', { user, uuid }, INVENTORY_MS),
     sieve: (target, uuid, scripts) => json(target, 'POST', '/v1/sieve', { uuid, ...scripts }),
     dsync: (target, signal) =>
       client.upgrade(target, 'dsync', { path: '/v1/dsync', headers: headersFor(target), timeoutMs: 5_000, signal }),

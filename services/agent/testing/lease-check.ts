@@ -146,8 +146,8 @@ function leaseKey(lease: Lease, renewal: Renewal): string {
   return `${key},${askers.map(({ member }) => member)}`;
 }
 
-function termKey({ holder, epoch, phase, deadline, renew, nextRenew, round, nextAsk, to }: Term): string {
-  return `${holder},${epoch},${phase},${deadline},${renew},${nextRenew},${round?.sentAt},${round?.missing},${nextAsk},${to}`;
+function termKey({ holder, epoch, phase, deadline, nextRenew, round, nextAsk, to }: Term): string {
+  return `${holder},${epoch},${phase},${deadline},${nextRenew},${round?.sentAt},${round?.missing},${nextAsk},${to}`;
 }
 
 function messageKey(message: Message, renewal: Renewal): string {
