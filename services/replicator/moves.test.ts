@@ -26,15 +26,17 @@ function world() {
   const folder = (mail: Set<string>) => ({
     folders: [{ name: 'INBOX', guid: 'g', uidvalidity: 1, messages: mail.size, digest: digestOf(mail) }],
   });
+  const enter = (to: Phase) => {
+    Object.assign(row, { phase: to, at: Date.now() });
+    seen.phases.push(to);
+    if (to === 'switching') faults.onSwitching();
+  };
+  /** As directory_v1.move_step: true also for a step that was made before. */
   const step = ({ from, to, report }: { from: Phase; to: Phase; report: Record<string, unknown> }) => {
-    if (row.phase !== from) return false;
-    if (to === 'settling' && from === 'switching' && report.toEpoch !== row.toEpoch) return false;
+    if (row.phase !== from) return from !== to && row.phase === to;
+    if (from === 'switching' && to === 'settling' && report.toEpoch !== row.toEpoch) return false;
     Object.assign(row.report, report);
-    if (from !== to) {
-      Object.assign(row, { phase: to, at: Date.now() });
-      seen.phases.push(to);
-      if (to === 'switching') faults.onSwitching();
-    }
+    if (from !== to) enter(to);
     return true;
   };
   const sync = (body: Record<string, unknown>) => {
@@ -133,14 +135,17 @@ describe('a move', () => {
     await until('failed', () => w.row.phase === 'failed');
     expect(w.seen.phases.filter((phase) => phase === 'switching')).toHaveLength(5);
     expect(w.seen.phases).not.toContain('settling');
-    expect(w.row.report.message).toContain('2 messages here, 1 there');
+    expect(w.row.report.message).toBe(
+      'both sides did not become equal in time: 1 folders differ (2 messages here, 1 there)',
+    );
   });
 
   it('waits while the other shard is away, copying; is given up when that lasts', async () => {
     const w = world();
     w.faults.sync = 'no route to host';
     start(w);
-    await until('told', () => w.row.report.message === 'sync: no route to host');
+    await until('told', () => w.row.report.failures === 2);
+    expect(w.row.report.message).toBe('the mailbox could not be synced (code 75)');
     w.faults.sync = '';
     await until('done', () => w.row.phase === 'done');
 
@@ -161,6 +166,18 @@ describe('a move', () => {
     await until('done', () => w.row.phase === 'done');
     expect(w.row.report.toEpoch).toBe(5);
     expect(w.seen.phases).toEqual(['syncing', 'switching', 'syncing', 'switching', 'settling', 'done']);
+  });
+
+  it('brings everything over again when the primary there is lost after the switch', async () => {
+    const w = world();
+    start(w);
+    await until('settling', () => w.row.phase === 'settling');
+    w.box.there.delete('m2');
+    w.row.toEpoch = 5;
+    await until('done', () => w.row.phase === 'done');
+    expect([...w.box.there].sort()).toEqual(['m1', 'm2']);
+    expect(w.row.report).toMatchObject({ toEpoch: 5 });
+    expect(w.seen.syncs.at(-1)).toMatchObject({ epoch: 5, state: '', full: true });
   });
 
   it('ends when it is cancelled in between', async () => {

@@ -39,6 +39,10 @@ const moveSchema = z.object({
       copied: z.boolean().nullish(),
       /** What the old place had when it was left. */
       left: z.string().nullish(),
+      /** Epoch of the other shard whose primary is known to have everything. */
+      toEpoch: z.number().nullish(),
+      /** phaseSeconds from which the time of grace counts. */
+      graceFrom: z.number().nullish(),
     })
     .loose(),
 });
@@ -133,7 +137,7 @@ function forgetful(): World['memory'] {
 
 async function run(world: World): Promise<void> {
   const { signal, log, timing } = world;
-  const underWay = new Map<string, Promise<void>>();
+  const underWay = new Map<string, Task>();
   while (!signal.aborted) {
     try {
       begin(world, await movesNow(world), underWay);
@@ -142,18 +146,26 @@ async function run(world: World): Promise<void> {
     }
     await sleep(timing.everyMs, undefined, { signal }).catch(() => undefined);
   }
-  await Promise.allSettled(underWay.values());
+  for (const { end } of underWay.values()) end.abort();
+  await Promise.allSettled([...underWay.values()].map(({ done }) => done));
 }
 
-function begin(world: World, moves: readonly Move[], underWay: Map<string, Promise<void>>): void {
+interface Task {
+  readonly done: Promise<void>;
+  readonly end: AbortController;
+}
+
+function begin(world: World, moves: readonly Move[], underWay: Map<string, Task>): void {
+  // The move was ended, or this is not the primary any more: nothing may be written at the other shard from now on.
+  for (const [mailbox, { end }] of underWay) if (!moves.some((move) => move.mailbox === mailbox)) end.abort();
   // Nobody may be kept out for longer than it takes.
   const rests = ({ mailbox, phase }: Move) => phase !== 'switching' && (world.rests.get(mailbox) ?? 0) > world.now();
   for (const move of moves.filter((one) => !underWay.has(one.mailbox) && !rests(one))) {
     if (underWay.size >= MOST_AT_ONCE) return;
-    underWay.set(
-      move.mailbox,
-      attempt(world, move).finally(() => underWay.delete(move.mailbox)),
-    );
+    const end = new AbortController();
+    const signal = AbortSignal.any([world.signal, end.signal]);
+    const done = attempt({ ...world, signal }, move).finally(() => underWay.delete(move.mailbox));
+    underWay.set(move.mailbox, { done, end });
   }
 }
 
@@ -165,9 +177,20 @@ async function movesNow({ agent, signal }: World): Promise<Move[]> {
   return status === 200 ? z.object({ moves: z.array(moveSchema) }).parse(body).moves : [];
 }
 
-/** Something is in the way; the mailbox stays where it is. */
+/** Something is in the way; the mailbox stays where it is. The message is shown to people: it names no folder of anybody's. */
 class Obstacle extends Error {
   override readonly name = 'Obstacle';
+  /** For the log. */
+  readonly detail: string | undefined;
+
+  constructor(message: string, detail?: string) {
+    super(message);
+    this.detail = detail;
+  }
+}
+
+function publicMessage(error: unknown): string {
+  return error instanceof Obstacle ? error.message : "something unforeseen: the log of the store's primary tells";
 }
 
 /** As far as it goes now. Never rejects. */
@@ -178,7 +201,7 @@ async function attempt(world: World, move: Move): Promise<void> {
   } catch (error) {
     if (signal.aborted) return;
     log.warn({ mailbox: move.mailbox, to: move.toShard, phase: move.phase, err: error }, 'a move is held up');
-    await held(world, move, (error as Error).message).catch((err: unknown) =>
+    await held(world, move, publicMessage(error)).catch((err: unknown) =>
       log.warn({ mailbox: move.mailbox, err }, 'what holds a move up could not be reported'),
     );
   }
@@ -206,9 +229,11 @@ async function advance(world: World, move: Move): Promise<void> {
   if (move.phase === 'switching') return switchOver(world, move, way);
   // What is known from an earlier move to that shard is of no use.
   if (move.report.copied !== true) await remember(world, way, '');
+  await sync(world, way);
+  if (move.report.copied !== true && !(await record(world, move, 'syncing', 'syncing', { copied: true }))) return;
   await copy(world, way);
   const rounds = (move.report.rounds ?? 0) + 1;
-  const report = { step: 'drain', message: null, failures: 0, failingSince: null, rounds, copied: true };
+  const report = { step: 'drain', message: null, failures: 0, failingSince: null, rounds };
   if (await record(world, move, 'syncing', 'switching', report))
     await switchOver(world, { ...move, phase: 'switching', report: { ...move.report, rounds } }, way);
 }
@@ -245,13 +270,13 @@ async function switchOver(world: World, move: Move, way: Way): Promise<void> {
     }
   } catch (error) {
     if (signal.aborted) return;
-    found = [(error as Error).message];
+    world.log.warn({ mailbox: move.mailbox, err: error }, 'a switch was broken off');
+    return reopen(world, move, publicMessage(error));
   }
-  await reopen(
-    world,
-    move,
-    `both sides did not become equal in time: ${(found ?? ['no comparison']).slice(0, 3).join('; ')}`,
-  );
+  const kinds = found?.map((difference) => difference.slice(difference.lastIndexOf(': ') + 2)) ?? [];
+  const which =
+    kinds.length === 0 ? 'there was no time to compare them' : `${kinds.length} folders differ (${kinds[0]})`;
+  await reopen(world, move, `both sides did not become equal in time: ${which}`);
 }
 
 async function commit(world: World, move: Move, way: Way, mine: Inventory): Promise<void> {
@@ -272,20 +297,39 @@ async function reopen(world: World, move: Move, message: string): Promise<void> 
   await record(world, move, 'switching', next, { step: null, message: message.slice(0, 400) });
 }
 
-/** Dovecot lets nobody in any more, but who was in then may have left something. */
+/**
+ * Dovecot lets nobody in any more, but who was in then may have left something. And the primary there may have been lost since,
+ * before its copies had everything: then this side still has it, and the time of grace begins anew.
+ */
 async function settle(world: World, move: Move): Promise<void> {
-  const { lateSeconds, graceSeconds } = world.timing;
-  const isLast = move.report.verified === true;
-  if (move.phaseSeconds < (isLast ? graceSeconds : lateSeconds)) return;
+  const { report, phaseSeconds, toEpoch } = move;
+  const isElsewhere = toEpoch !== report.toEpoch;
+  if (!isElsewhere && phaseSeconds < dueAfter(world, move)) return;
   const way = wayOf(move);
   await kick(world, way);
   let left = digestOf(await inventory(world, way));
-  if (left !== move.report.left) {
+  const isBehind = isElsewhere || left !== report.left;
+  if (isBehind) {
     await sync(world, way);
     left = digestOf(await inventory(world, way));
   }
-  const report = { verified: true, message: null, step: 'grace', left };
-  await record(world, move, 'settling', isLast ? 'done' : 'settling', report);
+  const isSure = report.verified === true && !isBehind;
+  const verified = phaseSeconds >= world.timing.lateSeconds;
+  const facts = {
+    verified,
+    message: null,
+    step: 'grace',
+    left,
+    toEpoch,
+    ...(isSure ? {} : { graceFrom: phaseSeconds }),
+  };
+  // Not before the copies there are in sync: the directory looks.
+  if (!(await record(world, move, 'settling', isSure ? 'done' : 'settling', facts))) rest(world, move, 4);
+}
+
+/** Seconds in this phase after which the next look is due. */
+function dueAfter({ timing }: World, { report }: Move): number {
+  return report.verified === true ? (report.graceFrom ?? 0) + timing.graceSeconds : timing.lateSeconds;
 }
 
 function digestOf({ folders }: Inventory): string {
@@ -302,7 +346,8 @@ async function held(world: World, move: Move, message: string): Promise<void> {
   if (move.phase === 'settling') return void (await record(world, move, 'settling', 'settling', report));
   const next = world.now() - failingSince > world.timing.patienceMs ? 'failed' : 'syncing';
   // Whichever it was when the obstacle came: nobody may be kept out.
-  if (!(await record(world, move, 'switching', next, report))) await record(world, move, 'syncing', next, report);
+  const isTold = move.phase === 'syncing' && (await record(world, move, 'syncing', next, report));
+  if (!isTold) await record(world, move, 'switching', next, report);
 }
 
 function rest(world: World, { mailbox }: Move, failures: number): void {
@@ -326,9 +371,8 @@ async function sync(world: World, way: Way, signal = world.signal): Promise<void
 
 /** @returns false: it has to be made again */
 async function syncOnce(world: World, way: Way, tries: number, signal: AbortSignal): Promise<boolean> {
-  const { user, host, port, epoch } = way;
   const state = await stateFor(world, way);
-  const body = { user, host, port, epoch, state, full: state === '' };
+  const body = { ...addressed(way), state, full: state === '' };
   const answer = await world.agent.post('/v1/sync', body, { timeoutMs: SYNC_MS, signal });
   const { ok, code, error, state: next } = syncAnswer.parse(answer.body ?? {});
   if (answer.status === 200 && ok) {
@@ -336,7 +380,7 @@ async function syncOnce(world: World, way: Way, tries: number, signal: AbortSign
     return true;
   }
   if (code === CHANGED_MEANWHILE && tries < MOST_TRIES) return false;
-  if (state === '') throw new Obstacle(`sync: ${error || `status ${answer.status}`}`);
+  if (state === '') throw new Obstacle(`the mailbox could not be synced (code ${code || answer.status})`, error);
   // A state that is no good any more makes dsync fail: once more without.
   await remember(world, way, '');
   return false;
@@ -367,8 +411,8 @@ async function compare(world: World, way: Way, signal: AbortSignal): Promise<{ f
   return { found: differences(mine, inventorySchema.parse(theirs)), mine };
 }
 
-async function inventory(world: World, { user }: Way, signal = world.signal): Promise<Inventory> {
-  return inventorySchema.parse(await post(world, '/v1/inventory', { user }, INVENTORY_MS, signal));
+async function inventory(world: World, { user, uuid }: Way, signal = world.signal): Promise<Inventory> {
+  return inventorySchema.parse(await post(world, '/v1/inventory', { user, uuid }, INVENTORY_MS, signal));
 }
 
 /** What the agent's verbs for another shard want. */
@@ -376,8 +420,8 @@ function addressed({ user, uuid, host, port, epoch }: Way): object {
   return { user, uuid, host, port, epoch };
 }
 
-async function kick(world: World, { user }: Way): Promise<void> {
-  await post(world, '/v1/kick', { user }, SHORT_MS);
+async function kick(world: World, { user, uuid }: Way): Promise<void> {
+  await post(world, '/v1/kick', { user, uuid }, SHORT_MS);
 }
 
 async function post(
@@ -393,7 +437,7 @@ async function post(
     .loose()
     .parse(answer.body ?? {});
   if (answer.status !== 200 || fields.ok === false)
-    throw new Obstacle(`${path}: ${fields.error ?? `status ${answer.status}`}`);
+    throw new Obstacle(`${path} was refused (status ${answer.status})`, fields.error);
   return fields;
 }
 
