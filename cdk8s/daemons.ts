@@ -2,7 +2,7 @@ import type { Config } from './config.js';
 import type { Component } from './context.js';
 import type { Daemon, Mount } from './pod.js';
 import type { System } from './system.js';
-import { EXTERNAL_DATABASE, LDAP, PEERS, SASL, SOCKET, TLS, TLS_PUBLIC } from './volumes.js';
+import { EXTERNAL_DATABASE, LDAP, PEERS, REDIS_USER, SASL, SOCKET, TLS, TLS_PUBLIC } from './volumes.js';
 
 /** Group of the pods in which daemons with different uids read the same Secrets. */
 export const SHARED_GROUP = 5010;
@@ -68,6 +68,7 @@ export function rspamd(role: 'filter' | 'outbound' | 'signer'): Daemon {
     role,
     uid: UID.rspamd,
     config: { image: 'rspamd', role },
+    mounts: [REDIS_USER],
     writable: ['/var/lib/rspamd'],
     cpu: { filter: '50m', outbound: '40m', signer: '20m' }[role],
     memory: role === 'signer' ? '128Mi' : '192Mi',
@@ -92,7 +93,7 @@ export function gatekeeper(component: 'mx' | 'submission' | 'proxy', mounts: rea
       configMap: `${component}-gatekeeper`,
       values: { ROLE: component },
     },
-    mounts: [TLS, ...mounts],
+    mounts: [TLS, REDIS_USER, ...mounts],
     cpu: '20m',
     memory: '96Mi',
     memoryLimit: '256Mi',
@@ -324,7 +325,7 @@ export function redis(): Daemon {
     uid: UID.redis,
     ports: { redis: 6379 },
     config: { image: 'redis', role: 'redis' },
-    mounts: [TLS, { volume: 'data', path: '/var/lib/redis' }],
+    mounts: [TLS, { volume: 'users', path: '/users', readOnly: true }, { volume: 'data', path: '/var/lib/redis' }],
     cpu: '20m',
     memory: '48Mi',
     memoryLimit: '512Mi',

@@ -2,7 +2,7 @@ import { Construct } from 'constructs';
 import { postfix, redisTunnel, rspamd, SHARED_GROUP, unbound } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { peersVolume, tlsVolume } from './volumes.js';
+import { peersVolume, redisUserVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
 /** Where mail leaves: Postfix with rspamd as the signer. */
@@ -19,7 +19,7 @@ export class Egress extends Construct {
       sidecars: [unbound(component), redisTunnel(component), rspamd('signer')],
       containers: [postfix('egress', { ports: { internal: 10025, forwarded: 10026 } })],
       fsGroup: SHARED_GROUP,
-      volumes: [tlsVolume(system, 'egress'), peersVolume(system)],
+      volumes: [tlsVolume(system, 'egress'), redisUserVolume(system, 'egress'), peersVolume(system)],
       claim: { name: 'queue', ...system.spec.queue },
       ownResolver: true,
       lowPorts: true,

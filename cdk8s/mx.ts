@@ -2,7 +2,7 @@ import { Construct } from 'constructs';
 import { gatekeeper, mxTunnel, postfix, rspamd, SHARED_GROUP, unbound } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { peersVolume, publicTlsVolume, tlsVolume } from './volumes.js';
+import { peersVolume, publicTlsVolume, redisUserVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
 /** Where mail comes in: Postfix with rspamd before its queue, and a gatekeeper that both ask. */
@@ -19,7 +19,7 @@ export class Mx extends Construct {
       sidecars: [unbound(component), mxTunnel(), gatekeeper(component), rspamd('filter')],
       containers: [postfix('mx', { ports: { smtp: 25, internal: 10025 } })],
       fsGroup: SHARED_GROUP,
-      volumes: [tlsVolume(system, 'mx'), publicTlsVolume(system), peersVolume(system)],
+      volumes: [tlsVolume(system, 'mx'), redisUserVolume(system, 'mx'), publicTlsVolume(system), peersVolume(system)],
       claim: { name: 'queue', ...system.spec.queue },
       ownResolver: true,
       lowPorts: true,

@@ -15,6 +15,7 @@ export function names(system: string) {
     tlsPublic: `${system}-tls-public`,
     peers: `${system}-peers`,
     storePassword: `${system}-store-password`,
+    redisUsers: `${system}-redis-users`,
     config: (role: string) => `${system}-${role}-config`,
     mx: `${system}-mx`,
     mxInternal: `${system}-mx-internal`,

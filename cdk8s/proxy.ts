@@ -2,7 +2,15 @@ import { Construct } from 'constructs';
 import { gatekeeper, ldapMounts, proxyDovecot, redisTunnel, UID } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { ldapVolumes, publicTlsVolume, STORE_PASSWORD, storePasswordVolume, TLS_PUBLIC, tlsVolume } from './volumes.js';
+import {
+  ldapVolumes,
+  publicTlsVolume,
+  redisUserVolume,
+  STORE_PASSWORD,
+  storePasswordVolume,
+  TLS_PUBLIC,
+  tlsVolume,
+} from './volumes.js';
 import { addDeployment, addDisruptionBudget } from './workload.js';
 
 /** What mail clients talk to: Dovecot, which asks its gatekeeper who it is and hands the session to the shard. */
@@ -20,6 +28,7 @@ export class ImapProxy extends Construct {
       fsGroup: UID.vmail,
       volumes: [
         tlsVolume(system, 'proxy'),
+        redisUserVolume(system, 'proxy'),
         publicTlsVolume(system),
         storePasswordVolume(system),
         ...ldapVolumes(system),

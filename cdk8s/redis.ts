@@ -2,7 +2,7 @@ import { Construct } from 'constructs';
 import { redis, UID } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { tlsVolume } from './volumes.js';
+import { redisUsersVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
 /** The memory of rspamd and of the gatekeepers, and the cache of signing keys: TLS only, with a client certificate. */
@@ -18,7 +18,7 @@ export class Redis extends Construct {
       replicas: 1,
       containers: [redis()],
       fsGroup: UID.redis,
-      volumes: [tlsVolume(system, 'redis')],
+      volumes: [tlsVolume(system, 'redis'), redisUsersVolume(system)],
       claim: { name: 'data', ...system.spec.redis },
       graceSeconds: 30,
     });

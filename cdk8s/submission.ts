@@ -2,7 +2,7 @@ import { Construct } from 'constructs';
 import { gatekeeper, ldapMounts, postfix, redisTunnel, rspamd, SHARED_GROUP, submissionAuth } from './daemons.js';
 import { addIngressPolicy, addService } from './network.js';
 import type { System } from './system.js';
-import { ldapVolumes, publicTlsVolume, SASL, saslVolume, tlsVolume } from './volumes.js';
+import { ldapVolumes, publicTlsVolume, redisUserVolume, SASL, saslVolume, tlsVolume } from './volumes.js';
 import { addDisruptionBudget, addStatefulSet } from './workload.js';
 
 /** Where people and bots hand in mail: Postfix, with Dovecot's auth service and a gatekeeper for who may, and rspamd for what. */
@@ -24,7 +24,13 @@ export class Submission extends Construct {
       ],
       containers: [postfix('submission', { ports: { submission: 587, submissions: 465 }, mounts: [SASL] })],
       fsGroup: SHARED_GROUP,
-      volumes: [tlsVolume(system, 'submission'), publicTlsVolume(system), saslVolume(), ...ldapVolumes(system)],
+      volumes: [
+        tlsVolume(system, 'submission'),
+        redisUserVolume(system, 'submission'),
+        publicTlsVolume(system),
+        saslVolume(),
+        ...ldapVolumes(system),
+      ],
       claim: { name: 'queue', ...system.spec.queue },
       lowPorts: true,
       graceSeconds: 60,

@@ -65,11 +65,27 @@ export function storePasswordVolume(system: System): V1Volume {
   return { name: 'secret', secret: { secretName: system.names.storePassword, defaultMode: SECRET_MODE } };
 }
 
+/** The pods that come to Redis, besides the operator. Each is a user with the keys that it needs. */
+export const REDIS_USERS = ['mx', 'submission', 'egress', 'proxy'] as const;
+export type RedisUser = (typeof REDIS_USERS)[number];
+
+/** A pod's own password at Redis, at `/redis/password`. */
+export function redisUserVolume(system: System, user: RedisUser): V1Volume {
+  const items = [{ key: user, path: 'password' }];
+  return { name: REDIS_USER.volume, secret: { secretName: system.names.redisUsers, defaultMode: SECRET_MODE, items } };
+}
+
+/** All of them, at `/users`, for Redis itself. */
+export function redisUsersVolume(system: System): V1Volume {
+  return { name: 'users', secret: { secretName: system.names.redisUsers, defaultMode: SECRET_MODE } };
+}
+
 export const TLS: Mount = { volume: 'tls', path: '/tls', readOnly: true };
 export const TLS_PUBLIC: Mount = { volume: 'tls-public', path: '/tls-public', readOnly: true };
 export const LDAP: Mount = { volume: 'ldap', path: '/ldap', readOnly: true };
 export const PEERS: Mount = { volume: 'peers', path: '/peers', readOnly: true };
 export const STORE_PASSWORD: Mount = { volume: 'secret', path: '/secret', readOnly: true };
+export const REDIS_USER: Mount = { volume: 'redis-user', path: '/redis', readOnly: true };
 export const SASL: Mount = { volume: 'sasl', path: '/run/sasl' };
 export const SOCKET: Mount = { volume: 'socket', path: '/run/postgresql' };
 export const EXTERNAL_DATABASE: Mount = { volume: 'external', path: '/external', readOnly: true };

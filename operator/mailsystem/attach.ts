@@ -5,6 +5,7 @@ import { DirectoryUnavailable } from '../directory/errors.js';
 import type { ShardRow } from '../directory/rows.js';
 import type { ConditionUpdate } from '../runtime/conditions.js';
 import { ensureDkimKey } from '../signing/ensure.js';
+import type { RedisUser } from '../signing/redis.js';
 import { DEFAULT_SELECTOR } from '../signing/sync.js';
 import type { AttachedSystem } from '../systems.js';
 import type { Certificates } from './certificates.js';
@@ -17,6 +18,7 @@ interface Input {
   object: MailSystem;
   spec: MailSystemResolved;
   certificates: Certificates;
+  redisUser: RedisUser;
 }
 
 /**
@@ -44,7 +46,7 @@ export async function attachDirectory(deps: MailSystemDependencies, input: Input
   return [{ type: 'DirectoryReady', status: 'True', reason: 'UpToDate', message }, await signing(deps, input)];
 }
 
-function connect(deps: MailSystemDependencies, { key, object, spec, certificates }: Input): AttachedSystem {
+function connect(deps: MailSystemDependencies, { key, object, spec, certificates, redisUser }: Input): AttachedSystem {
   const identity = identityOf(deps, object);
   const tls = certificates.operator;
   return {
@@ -53,7 +55,7 @@ function connect(deps: MailSystemDependencies, { key, object, spec, certificates
     name: identity.name,
     spec,
     certificate: tls.cert,
-    ...deps.connect(identity, spec, tls),
+    ...deps.connect(identity, spec, tls, redisUser),
   };
 }
 

@@ -82,12 +82,17 @@ function appliedVerdict({ errors }: ApplySetResult): ConditionUpdate {
   };
 }
 
+/** What knows the others before they come: it is replaced first. */
+const FIRST = 'redis';
+
 /**
  * Deletes at most one outdated pod of each StatefulSet (their updateStrategy is OnDelete). Shards with several copies are
  * rolled where their primaries are known (shards/).
  */
 export async function rollOne(deps: MailSystemDependencies, key: string): Promise<void> {
-  for (const set of deps.statefulSets.byIndex(bySystem, key)) {
+  const sets = deps.statefulSets.byIndex(bySystem, key);
+  const first = sets.filter((set) => componentOf(set) === FIRST);
+  for (const set of [...first, ...sets.filter((other) => !first.includes(other))]) {
     const { updateRevision, observedGeneration } = set.status ?? {};
     if (updateRevision === undefined || observedGeneration !== set.metadata.generation || hasCopies(set)) continue;
     const mine = deps.pods
@@ -98,9 +103,12 @@ export async function rollOne(deps: MailSystemDependencies, key: string): Promis
     if (pod === undefined) continue;
     deps.log.info({ pod: name, statefulSet: set.metadata.name }, 'replacing a pod that runs an older specification');
     await deps.client.delete(builtin.pod, refOf(pod), { uid: pod.metadata.uid });
+    if (first.includes(set)) return;
   }
 }
 
-function hasCopies({ metadata, spec }: WorkloadObject): boolean {
-  return metadata.labels?.[componentLabel] === 'store' && (spec?.replicas ?? 1) > 1;
+const componentOf = ({ metadata }: WorkloadObject): string | undefined => metadata.labels?.[componentLabel];
+
+function hasCopies(set: WorkloadObject): boolean {
+  return componentOf(set) === 'store' && (set.spec?.replicas ?? 1) > 1;
 }

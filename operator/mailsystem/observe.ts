@@ -17,7 +17,7 @@ export interface WorkloadObject extends KubeObject {
 
 /** A Pod, as far as we read it. */
 export interface PodObject extends KubeObject {
-  spec?: { nodeName?: string | undefined; containers?: { name: string }[] };
+  spec?: { nodeName?: string | undefined; containers?: { name: string }[]; volumes?: { name: string }[] };
   status?: { conditions?: { type: string; status: string; lastTransitionTime?: string | undefined }[] };
 }
 

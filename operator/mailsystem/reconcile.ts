@@ -7,6 +7,8 @@ import { applyChildren, rollOne } from './children.js';
 import type { MailSystemDependencies } from './dependencies.js';
 import { ldapVerdict } from './ldap.js';
 import { nextLook } from './looks.js';
+import { bySystem } from './observe.js';
+import { ensureRedisUsers } from './redis-users.js';
 import { writeSystemStatus } from './report.js';
 import { deletionVerdicts, depart, detach, ensureFinalizer, stoppingVerdict } from './teardown.js';
 
@@ -90,11 +92,12 @@ async function fullLook(
   const conclude = deps.looks.begin(key, deps.now().getTime());
   const { clusterDomain } = deps.config;
   const certificates = await ensureCertificates(deps.client, { object, spec, clusterDomain, now: deps.now() });
+  const redisUser = await ensureRedisUsers(deps.client, object, deps.pods.byIndex(bySystem, key));
   const children = await applyChildren(deps, object, spec, certificates, signal);
   await rollOne(deps, key);
   const verdicts = [
     certificates.verdict,
-    ...(await attachDirectory(deps, { key, object, spec, certificates })),
+    ...(await attachDirectory(deps, { key, object, spec, certificates, redisUser })),
     ...children.verdicts,
     ...(await ldapVerdict(deps.client, object.metadata.namespace ?? '', spec)),
   ];

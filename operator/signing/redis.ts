@@ -5,19 +5,27 @@ const KEYS = 'DKIM_KEYS';
 const SELECTORS = 'DKIM_SELECTORS';
 const LOADED = 'posthorn:dkim:loaded';
 
-/** How the operator reaches a MailSystem's Redis: mutual TLS, names checked. */
-export interface RedisConnection {
+/** Who somebody is at Redis. */
+export interface RedisUser {
+  username: string;
+  password: string;
+}
+
+/** How the operator reaches a MailSystem's Redis: mutual TLS, names checked, and who it is there. */
+export interface RedisConnection extends RedisUser {
   host: string;
   port: number;
   tls: { ca: string; cert: string; key: string };
 }
 
 /** The signing cache in Redis. One connection, made at the first call; each call fails after 5 s. */
-export function redisSigningCache({ host, port, tls }: RedisConnection): SigningCache {
+export function redisSigningCache({ host, port, tls, username, password }: RedisConnection): SigningCache {
   const redis = new Redis({
     host,
     port,
     tls: { ...tls, servername: host },
+    username,
+    password,
     lazyConnect: true,
     connectTimeout: 3_000,
     commandTimeout: 5_000,

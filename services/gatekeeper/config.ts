@@ -35,6 +35,9 @@ export const gatekeeperConfig = z.object({
     port: z.int(),
     tls: z.boolean().default(false),
     timeoutMs: z.int().default(500),
+    user: z.string().optional(),
+    /** File; without it Redis is asked for nobody in particular. */
+    password: z.string().default('/redis/password'),
   }),
   /** Folder of the role's Secret. */
   tls: z.string(),

@@ -1,4 +1,5 @@
 /** The gatekeeper of one pod: what it listens on depends on the pod's role. */
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -103,10 +104,12 @@ async function openParts(config: GatekeeperConfig, log: Log): Promise<Parts> {
 }
 
 /** Commands fail at once while there is no connection: the process' own memory takes over. */
-function openRedis(
-  { redis: { host, port, tls, timeoutMs } }: GatekeeperConfig,
-  material: (() => TlsMaterial) | undefined,
-): Redis {
+function openRedis({ redis: settings }: GatekeeperConfig, material: (() => TlsMaterial) | undefined): Redis {
+  const { host, port, timeoutMs } = settings;
+  const identity = () => ({
+    ...(settings.tls && material ? { tls: { ...material(), servername: host } } : {}),
+    ...credentials(settings),
+  });
   const redis = new Redis({
     host,
     port,
@@ -116,15 +119,18 @@ function openRedis(
     enableOfflineQueue: false,
     enableAutoPipelining: true,
     retryStrategy: (times) => Math.min(times * 200, 2_000),
-    ...(tls && material ? { tls: { ...material(), servername: host } } : {}),
+    ...identity(),
   });
   // Each failure reaches whoever asked; without a listener it would also be printed.
   redis.on('error', () => undefined);
-  // A new connection is made with the certificate of the day.
-  redis.on('close', () => {
-    if (tls && material) redis.options.tls = { ...material(), servername: host };
-  });
+  // A new connection is made with the certificate and the password of the day.
+  redis.on('close', () => Object.assign(redis.options, identity()));
   return redis;
+}
+
+function credentials({ user, password }: GatekeeperConfig['redis']): { username?: string; password?: string } {
+  if (user === undefined || !existsSync(password)) return {};
+  return { username: user, password: readFileSync(password, 'utf8').trim() };
 }
 
 /** So that a pod that has just started knows what the others count; Redis away must not keep it from starting. */

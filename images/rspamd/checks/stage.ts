@@ -79,15 +79,16 @@ export async function setUp(role: Role): Promise<Stage> {
   const [dns, keeper] = [await serve(zone), await gatekeeper()];
   const ns = `--network=ns:/run/netns/${NAMESPACE(role)}`;
   const readOnly = '--read-only --read-only-tmpfs=false --security-opt=no-new-privileges --cap-drop=ALL';
-  sh(`podman run -d --pull=never --name ${container('redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp \
-    --entrypoint valkey-server ${PREFIX}/redis:${TAG} --bind 127.0.0.1 --save '' --dir /tmp`);
-  const redis = new Redis({ host: '127.0.0.1', maxRetriesPerRequest: 3 });
+  const users = writeUsers(join(root, 'users'));
+  sh(`podman run -d --pull=never --name ${container('redis')} ${ns} ${readOnly} --user 5003:5003 --tmpfs /tmp -v ${users}:/users:ro \
+    --entrypoint sh ${PREFIX}/redis:${TAG} -c '${REDIS}'`);
+  const redis = new Redis({ host: '127.0.0.1', username: 'checks', password: 'checks', maxRetriesPerRequest: 3 });
   redis.on('error', () => undefined);
   const start = (changes: Readonly<Record<string, string | null>>): void => {
     const config = writeConfig(join(root, 'config'), role, changes);
     quiet(`podman rm -f -t 2 ${container('rspamd')}`);
     sh(`podman run -d --pull=never --name ${container('rspamd')} ${ns} --hostname ${HOSTNAME} ${readOnly} \
-      ${emptyDirs(root)} -v ${config}:/config:ro ${PREFIX}/rspamd:${TAG} ${role}`);
+      ${emptyDirs(root)} -v ${config}:/config:ro -v ${join(users, USER[role])}:/redis/password:ro ${PREFIX}/rspamd:${TAG} ${role}`);
   };
   const healthy = async (): Promise<boolean> => {
     try {
@@ -141,6 +142,17 @@ export async function setUp(role: Role): Promise<Stage> {
 
 export function tearDown(role: Role): void {
   for (const name of ['rspamd', 'redis', 'postfix']) quiet(`podman rm -f -t 2 ph-rspamd-${role}-${name}`);
+}
+
+/** Redis with the users that it has in a system, where nobody comes without a password; and one for the checks. */
+const REDIS = `write-users /users /tmp/users.acl && echo "user checks on >checks ~* &* +@all" >>/tmp/users.acl \
+  && exec valkey-server --aclfile /tmp/users.acl --bind 127.0.0.1 --save "" --dir /tmp`;
+const USER = { filter: 'mx', outbound: 'submission', signer: 'egress' } as const;
+
+function writeUsers(folder: string): string {
+  mkdirSync(folder, { recursive: true });
+  for (const user of ['operator', 'closed', ...Object.values(USER)]) writeFileSync(join(folder, user), `of-${user}_1`);
+  return folder;
 }
 
 function files(role: Role): Record<string, string> {
