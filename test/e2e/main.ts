@@ -1,8 +1,10 @@
 /**
  * `npm run e2e -- [NAME…] [--list]`: runs end-to-end suites on the current cluster (`KUBECONFIG`, or the local one).
  * NAME is part of a suite's file name or a requirement id such as R13. The last line is `N passed, N failed`.
+ * Suites that take long, and need more nodes than the others, run only when they are named.
  */
 import { fileURLToPath } from 'node:url';
+import { configDefaults } from 'vitest/config';
 import { createVitest, startVitest, type TestCase } from 'vitest/node';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -14,6 +16,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.includes('--list')) return list(files);
   const vitest = await startVitest('test', files, {
     ...common,
+    ...(names.length === 0 ? { exclude: [...configDefaults.exclude, ...LONG] } : {}),
     ...(ids.length === 0 ? {} : { testNamePattern: ids.map((id) => `\\[[^\\]]*\\b${id}\\b`).join('|') }),
   });
   const tests = vitest.state.getTestModules().flatMap((module) => [...module.children.allTests()]);
@@ -26,6 +29,8 @@ async function main(args: readonly string[]): Promise<void> {
   if (failed + broken > 0 || passed === 0) process.exitCode = 1;
   console.log(`${passed} passed, ${failed + broken} failed`);
 }
+
+const LONG = ['test/e2e/failover.e2e.ts'];
 
 const common = { root, config: `${root}/test/e2e/vitest.config.ts`, watch: false, run: true };
 
