@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ShardState } from '../../directory/rows.js';
-import { isUncertain, type Memory, noteHandover, noteLease, noteShard } from './memory.js';
+import { isUncertain, type Memory, mayPart, noteHandover, noteLease, noteParting, noteShard } from './memory.js';
 import { shard } from './testing/shard.js';
 
 const lease = (renewals: number, primary: number | null = 0) =>
@@ -56,6 +56,20 @@ describe('a copy', () => {
     expect(noteShard(memory, gone, unknown, 20).hopelessSince).toBe(20);
     expect(noteShard(memory, gone, unknown, 30).hopelessSince).toBe(20);
     expect(noteShard(memory, behind, unknown, 40).hopelessSince).toBeUndefined();
+  });
+});
+
+describe("parting from the database's leader", () => {
+  it('is asked for once in ten minutes, and not for ever', () => {
+    const memory: Memory = new Map();
+    expect(mayPart(memory, 'a', 0)).toBe(true);
+    noteParting(memory, 'a', 0);
+    noteHandover(memory, 'a', 1, 0);
+    expect(mayPart(memory, 'a', 59_000)).toBe(true);
+    expect(mayPart(memory, 'a', 60_000)).toBe(false);
+    noteHandover(memory, 'a', undefined, 61_000);
+    expect(mayPart(memory, 'a', 599_000)).toBe(false);
+    expect(mayPart(memory, 'a', 600_000)).toBe(true);
   });
 });
 

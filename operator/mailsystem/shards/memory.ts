@@ -8,6 +8,8 @@ import { isPromising } from './step.js';
 const DEAD_MS = 5_000;
 /** Out of sync for less is not worth a word. */
 const WAVERING_MS = 20_000;
+/** Between two handovers for no other reason than where the database's leader is. */
+const PARTING_MS = 600_000;
 /** A planned handover takes a second or two. */
 const OVERDUE_MS = 60_000;
 
@@ -26,6 +28,8 @@ interface ShardMemory {
   toldEpoch: number | undefined;
   /** Pod that was the primary last. */
   lastPrimary: string | undefined;
+  /** When a handover was last asked for because of the database's leader. */
+  partedAt: number | undefined;
 }
 
 /** Of one MailSystem, by shard. */
@@ -42,6 +46,7 @@ function of(memory: Memory, shard: string): ShardMemory {
     aloneSince: undefined,
     toldEpoch: undefined,
     lastPrimary: undefined,
+    partedAt: undefined,
   };
   memory.set(shard, known);
   return known;
@@ -105,4 +110,16 @@ export function noteHandover(memory: Memory, shard: string, to: number | undefin
   if (to === undefined) mine.asked = undefined;
   else if (mine.asked?.to !== to) mine.asked = { to, at: now };
   return mine.asked !== undefined && now - mine.asked.at >= OVERDUE_MS ? mine.asked.at : undefined;
+}
+
+/** Whether a primary may be moved because of the database's leader: seldom, and not for ever if it doesn't go. */
+export function mayPart(memory: Memory, shard: string, now: number): boolean {
+  const { asked, partedAt } = of(memory, shard);
+  if (asked !== undefined) return now - asked.at < OVERDUE_MS;
+  return partedAt === undefined || now - partedAt >= PARTING_MS;
+}
+
+/** It is being moved for that. */
+export function noteParting(memory: Memory, shard: string, now: number): void {
+  of(memory, shard).partedAt = now;
 }

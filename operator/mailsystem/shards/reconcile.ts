@@ -5,10 +5,10 @@ import { findCondition } from '../../runtime/conditions.js';
 import { isPaused, type Result } from '../../runtime/controller.js';
 import { builtin, refOf } from '../../runtime/object.js';
 import type { AttachedSystem } from '../../systems.js';
-import { bySystem, type PodObject } from '../observe.js';
+import { bySystem, componentLabel, type PodObject } from '../observe.js';
 import type { ShardsDependencies } from './dependencies.js';
 import { failoverMessage, type Seen, shardStatuses, shardsVerdict } from './describe.js';
-import { isUncertain, type Memory, noteHandover, noteLease, noteShard } from './memory.js';
+import { isUncertain, type Memory, mayPart, noteHandover, noteLease, noteParting, noteShard } from './memory.js';
 import { podName, roleLabel, type Shard, shardOf } from './observe.js';
 import { nextStep, type Step } from './step.js';
 import type { ShardLoad } from './views.js';
@@ -87,9 +87,25 @@ function see(deps: ShardsDependencies, memory: Memory, { system, object, state, 
     now,
   );
   if (aloneSince !== undefined && now - aloneSince >= ALONE_MS) alone.set(state.name, aloneSince);
-  const step = nextStep(shard, { updateRevision: revisionOf(deps, object, shard), now, hopelessSince });
+  const avoid = isReady(object) && mayPart(memory, state.name, now) ? leaderNode(pods) : undefined;
+  const circumstances = { updateRevision: revisionOf(deps, object, shard), now, hopelessSince };
+  const step = nextStep(shard, { ...circumstances, avoid });
+  if (step.kind === 'handOver' && nextStep(shard, circumstances).kind !== 'handOver')
+    noteParting(memory, state.name, now);
   const overdue = noteHandover(memory, state.name, step.kind === 'handOver' ? step.to : undefined, now);
   return { shard, step, wavering, overdueSince: overdue === undefined ? undefined : minute(overdue) };
+}
+
+function isReady({ status }: MailSystem): boolean {
+  return findCondition(status?.conditions, 'Ready')?.status === 'True';
+}
+
+/** Where the database's leader is, as Patroni labels it. */
+function leaderNode(pods: readonly PodObject[]): string | undefined {
+  const leaders = pods.filter(
+    ({ metadata: { labels = {} } }) => labels[componentLabel] === 'postgres' && labels.role === 'primary',
+  );
+  return leaders.length === 1 ? leaders[0]?.spec?.nodeName : undefined;
 }
 
 /** Since when the MailSystem has said that copies are missing, ms. */

@@ -94,6 +94,31 @@ describe('a drain', () => {
   });
 });
 
+describe("the node of the database's leader", () => {
+  const on = (of: Shard, avoid = 'node-0') =>
+    nextStep(of, { updateRevision: 'new', now: NOW, hopelessSince: undefined, avoid });
+
+  it('is left by the primary, to the one with the least lag elsewhere', () => {
+    expect(on(shard([{}, { lagSeconds: 3 }, {}]))).toEqual({ kind: 'handOver', to: 2 });
+    expect(on(shard([{}, {}], { wanted: 1 }))).toEqual({ kind: 'handOver', to: 1 });
+    expect(on(shard([{}, {}, {}]), 'node-1')).toEqual({ kind: 'rest' });
+  });
+
+  it.each([
+    ['is behind', { inSync: false }],
+    ['has just come back', { pod: { readySince: NOW - 5_000 } }],
+    ['is on a node that is away from the API', { node: 'doubtful' as const }],
+    ['is on the same node', { pod: { node: 'node-0' } }],
+  ])('is not left while another copy %s', (_, other) => {
+    expect(on(shard([{}, other]))).toEqual({ kind: 'rest' });
+  });
+
+  it('is not left with one copy, and a drain comes first', () => {
+    expect(on(shard([{}]))).toEqual({ kind: 'rest' });
+    expect(on(shard([{ node: 'leaving' }, {}]), 'node-1')).toEqual({ kind: 'handOver', to: 1 });
+  });
+});
+
 describe('whatever happens', () => {
   const flag = fc.boolean();
   const pod = fc.record({

@@ -21,6 +21,8 @@ export interface Circumstances {
   readonly now: number;
   /** Since when no copy could take over, ms; undefined: one can. */
   readonly hopelessSince: number | undefined;
+  /** Node that the primary should not share, when all else is well: that of the database's leader. undefined: any will do. */
+  readonly avoid?: string | undefined;
 }
 
 /** A copy that has just come back may be called in sync from before. */
@@ -32,7 +34,9 @@ export const HOPELESS_MS = 300_000;
 export function nextStep(shard: Shard, now: Circumstances): Step {
   if (shard.copies.length < 2) return { kind: 'rest' };
   const outdated = shard.copies.filter((copy) => isOutdated(copy, now));
-  return replaceBroken(shard, outdated) ?? drain(shard) ?? roll(shard, outdated, now) ?? rest(shard);
+  return (
+    replaceBroken(shard, outdated) ?? drain(shard) ?? roll(shard, outdated, now) ?? part(shard, now) ?? rest(shard)
+  );
 }
 
 function rest({ wanted }: Shard): Step {
@@ -78,6 +82,17 @@ function roll(shard: Shard, outdated: readonly Copy[], now: Circumstances): Step
   return handOver(shard) ?? wait(`no other copy of shard ${shard.name} can take over`);
 }
 
+/**
+ * A node that carries both this primary and the database's leader would cost, when it is lost, the database's time and the lease's
+ * after another. Only while every copy is well: it is no reason to run a risk.
+ */
+function part(shard: Shard, { avoid, now }: Circumstances): Step | undefined {
+  if (avoid === undefined || primaryOf(shard)?.pod?.node !== avoid) return undefined;
+  if (!shard.copies.every((copy) => copy.node === 'fine' && isSettled(copy, shard, now))) return undefined;
+  const able = successors(shard).filter(({ pod }) => pod?.node !== avoid);
+  return choose(shard, able);
+}
+
 function isHopeless({ now, hopelessSince }: Circumstances): boolean {
   return hopelessSince !== undefined && now - hopelessSince >= HOPELESS_MS;
 }
@@ -90,7 +105,11 @@ function isSettled({ member, pod, inSync }: Copy, { primary }: Shard, now: numbe
 }
 
 function handOver(shard: Shard): Step | undefined {
-  const able = successors(shard).sort(byFitness(shard));
+  return choose(shard, successors(shard));
+}
+
+function choose(shard: Shard, candidates: readonly Copy[]): Step | undefined {
+  const able = [...candidates].sort(byFitness(shard));
   const kept = able.find(({ member }) => member === shard.wanted);
   const best = kept ?? able[0];
   return best && { kind: 'handOver', to: best.member };
