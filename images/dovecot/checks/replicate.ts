@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readlinkSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -112,9 +112,14 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     ({ state } = await synced(a, user, { state }));
     await assertEqual(world);
     assert.deepEqual(await subjects(a, user), ['At b: 4', 'INBOX: 3', 'INBOX: new at a', 'INBOX: new at b']);
-    await run(a, 'mailboxRename', { user, mailbox: 'At b', newName: 'Renamed' }).catch(() => undefined);
+    await run(a, 'mailboxRename', { user, mailbox: 'At b', newName: 'Below/Renamed' });
+    ({ state } = await synced(a, user, { state }));
+    await assertEqual(world);
+    assert.ok((await subjects(b, user)).includes('Below/Renamed: 4'));
+    await run(a, 'mailboxDelete', { user, mailbox: ['Below/Renamed'], unsafe: true });
     await synced(a, user, { state });
     await assertEqual(world);
+    assert.deepEqual(await subjects(b, user), ['INBOX: 3', 'INBOX: new at a', 'INBOX: new at b']);
   },
 
   'divergence with equal counters is seen by a full sync, and by inventories': async (world) => {
@@ -183,6 +188,46 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     assert.deepEqual((await b.ask('POST', '/v1/search', { user, delivery: idOf('x') })).body, { found: false });
     assert.deepEqual((await b.ask('POST', '/v1/dedupe', { user })).body, { removed: 0 });
     assert.match(await b.deliver(user, message('first')), /^250 /);
+  },
+
+  'a message whose file is lost at a replica stays at the primary, and comes again': async (world) => {
+    const { a, b, user } = world;
+    for (const n of [1, 2, 3]) await a.deliver(user, message(`${n}`));
+    const { state } = await synced(a, user);
+    const mailbox = directory[user] ?? '';
+    const files = join(b.root, 'mailboxes', mailbox.slice(0, 2), mailbox, 'mail/mailboxes/INBOX/dbox-Mails');
+    const lost = readdirSync(files).find((name) => /^u\.2$/.test(name));
+    assert.ok(lost, readdirSync(files).join());
+    unlinkSync(join(files, lost));
+    // doveadm itself ends in the middle of its answer: nothing of it is believed
+    assert.equal((await b.ask('POST', '/v1/inventory', { user })).status, 503);
+    await a.deliver(user, message('4'));
+    await sync(a, user, { state });
+    for (const _ of [1, 2]) assert.equal((await sync(a, user, { full: true })).ok, false);
+    const all = ['INBOX: 1', 'INBOX: 2', 'INBOX: 3', 'INBOX: 4'];
+    assert.deepEqual(await subjects(a, user), all);
+    const reset = async (): Promise<unknown> =>
+      (await a.ask('POST', '/v1/peers/1/reset', { user, uuid: mailbox })).body;
+    assert.deepEqual(await reset(), { reset: true });
+    await synced(a, user, { full: true });
+    assert.deepEqual(await subjects(a, user), all);
+    assert.deepEqual(await subjects(b, user), all);
+    await assertEqual(world);
+    assert.deepEqual(await reset(), { reset: false });
+  },
+
+  'a message whose file is lost at the primary stays at the replica': async ({ a, b, user }) => {
+    for (const n of [1, 2, 3]) await a.deliver(user, message(`${n}`));
+    const { state } = await synced(a, user);
+    const mailbox = directory[user] ?? '';
+    unlinkSync(join(a.root, 'mailboxes', mailbox.slice(0, 2), mailbox, 'mail/mailboxes/INBOX/dbox-Mails/u.2'));
+    // whoever reads it notices
+    await run(a, 'fetch', { user, field: ['body'], query: ['mailbox', 'INBOX', 'subject', '2'] }).catch(
+      () => undefined,
+    );
+    await sync(a, user, { state });
+    await sync(a, user, { full: true });
+    assert.deepEqual(await subjects(b, user), ['INBOX: 1', 'INBOX: 2', 'INBOX: 3']);
   },
 
   'a delivery is found by its id, in whatever folder, and no other': async ({ a, user }) => {
