@@ -340,9 +340,13 @@ function trimPod(pod: PodObject): PodObject {
     apiVersion: pod.apiVersion,
     kind: pod.kind,
     metadata: { name, namespace, uid, resourceVersion, labels, ownerReferences, deletionTimestamp },
-    spec: { nodeName: pod.spec?.nodeName, containers: pod.spec?.containers?.map(({ name }) => ({ name })) ?? [] },
+    spec: { nodeName: pod.spec?.nodeName, containers: named(pod.spec?.containers), volumes: named(pod.spec?.volumes) },
     status: {
       conditions: conditions.map(({ type, status, lastTransitionTime }) => ({ type, status, lastTransitionTime })),
     },
   };
+}
+
+function named(items: readonly { name: string }[] = []): { name: string }[] {
+  return items.map(({ name }) => ({ name }));
 }
