@@ -27,17 +27,19 @@ export interface CopyContext {
 /**
  * Syncs a mailbox with a peer.
  *
- * The first time in an epoch is a merge: the peer may have what was accepted under another primary, so dsync compares
- * everything, and what a journal has brought to both sides under different GUIDs is reduced to one.
+ * The first time in an epoch is a merge: the peer may have what was accepted under another primary. A state from before shows
+ * dsync that, and which expunges are newer; without any, it compares everything, and keeps what it can't prove to be expunged.
+ * What a journal has brought to both sides under different GUIDs is reduced to one.
+ * @param fresh forget the state.
  */
-export async function syncMailbox(context: CopyContext, mailbox: Mailbox, peer: Peer): Promise<void> {
+export async function syncMailbox(context: CopyContext, mailbox: Mailbox, peer: Peer, fresh = false): Promise<void> {
   const { verbs, memory, epoch, signal } = context;
   const { uuid } = mailbox;
   const known = await memory.read(peer.volume, uuid);
   const merged = known?.epoch === epoch;
   // Before the sync: a script that changes meanwhile has another digest the next time.
   const sieve = await sieveDigest(homeOf(context, uuid));
-  let state = await dsync(context, mailbox, peer, merged ? known.state : '');
+  let state = await dsync(context, mailbox, peer, fresh ? '' : (known?.state ?? ''));
   if (!merged && (await verbs.dedupe(mailbox.user, uuid, signal)) > 0)
     state = await dsync(context, mailbox, peer, state);
   if (!merged || known.sieve !== sieve) await verbs.copySieve(peer.member, uuid, signal);
@@ -47,12 +49,16 @@ export async function syncMailbox(context: CopyContext, mailbox: Mailbox, peer: 
 const CHANGED_MEANWHILE = 2;
 const TRIES = 3;
 
-/** With a state that is no good any more dsync fails: then once more without. */
+/** Of sysexits(3). Also what the agent makes of an answer that was cut off, because doveadm has crashed. */
+const TRY_LATER = 75;
+
+/** With a state that dsync refuses: once more without. What is temporary is no such refusal. */
 async function dsync(context: CopyContext, mailbox: Mailbox, peer: Peer, state: string): Promise<string> {
   try {
     return await dsyncAgain(context, mailbox, peer, state);
   } catch (error) {
-    if (state === '' || !(error instanceof VerbFailed)) throw error;
+    const refused = error instanceof VerbFailed && error.code !== TRY_LATER && error.code !== CHANGED_MEANWHILE;
+    if (state === '' || !refused) throw error;
     return dsyncAgain(context, mailbox, peer, '');
   }
 }
@@ -100,15 +106,20 @@ export async function compareMailbox(context: CopyContext, mailbox: Mailbox, pee
     found = await look(context, mailbox, peer);
     if (found.differences.length === 0) return { result: 'repaired' };
   }
+  // It changes faster than both can be looked at; each sync has worked, and the next one follows from the next change.
+  if (found.here !== before) return { result: 'repaired' };
   return { result: 'divergent', differences: found.differences };
 }
 
 async function forget({ memory }: CopyContext, { uuid }: Mailbox, { volume }: Peer): Promise<void> {
   const known = await memory.read(volume, uuid);
-  if (known !== undefined) await memory.write(volume, uuid, { ...known, epoch: 0 });
+  if (known !== undefined) await memory.write(volume, uuid, { ...known, epoch: 0, state: '' });
 }
 
-/** Scripts aren't in inventories. They go over once in each epoch, and whenever they have changed here. */
+/**
+ * Scripts aren't in inventories. They go over once in each epoch, and whenever they have changed here. Since both copies are
+ * equal, a state hides nothing, of whichever epoch it is.
+ */
 async function compareSieve(context: CopyContext, { uuid }: Mailbox, peer: Peer): Promise<void> {
   const { verbs, memory, epoch, signal } = context;
   const known = await memory.read(peer.volume, uuid);
@@ -116,7 +127,7 @@ async function compareSieve(context: CopyContext, { uuid }: Mailbox, peer: Peer)
   const sieve = await sieveDigest(homeOf(context, uuid));
   if (merged && known.sieve === sieve) return;
   await verbs.copySieve(peer.member, uuid, signal);
-  await memory.write(peer.volume, uuid, { epoch, state: merged ? known.state : '', sieve });
+  await memory.write(peer.volume, uuid, { epoch, state: known?.state ?? '', sieve });
 }
 
 interface Look {

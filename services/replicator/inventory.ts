@@ -16,7 +16,7 @@ export type Inventory = z.output<typeof inventorySchema>;
 type Folder = Inventory['folders'][number];
 
 /**
- * In plain words, folder by folder; empty when the copies are equal: the same folders by name and GUID, with the same UIDs'
+ * In plain words, folder by folder, by GUID since names are people's own business; empty when the copies are equal: the same folders by name and GUID, with the same UIDs'
  * validity and the same messages by GUID, flags and keywords.
  */
 export function differences(here: Inventory, there: Inventory): string[] {
@@ -26,11 +26,11 @@ export function differences(here: Inventory, there: Inventory): string[] {
     const other = others.get(folder.name);
     others.delete(folder.name);
     const difference = other === undefined ? onlyOne(folder, 'there') : differ(folder, other);
-    if (difference !== undefined) found.push(`${folder.name}: ${difference}`);
+    if (difference !== undefined) found.push(`folder ${folder.guid}: ${difference}`);
   }
   for (const folder of others.values()) {
     const difference = onlyOne(folder, 'here');
-    if (difference !== undefined) found.push(`${folder.name}: ${difference}`);
+    if (difference !== undefined) found.push(`folder ${folder.guid}: ${difference}`);
   }
   return found;
 }

@@ -3,7 +3,7 @@
  * the peer has. One small file each, `ROOT/VOLUME/UU/UUID`; written after each sync, without fsync: one that is lost, or
  * older than the truth, makes a sync compare more, and no more than that.
  */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 export interface Known {
@@ -18,6 +18,8 @@ export interface Known {
 export interface Memory {
   read(volume: string, uuid: string): Promise<Known | undefined>;
   write(volume: string, uuid: string, known: Known): Promise<void>;
+  /** Volumes other than these are no peer's any more: what is known of them goes. Moves keep theirs (`move…`). */
+  forgetOthers(volumes: readonly string[]): Promise<void>;
   /** The epoch in which all mailboxes were compared with this volume, and found or made equal; 0: none. */
   comparedIn(volume: string): Promise<number>;
   setCompared(volume: string, epoch: number): Promise<void>;
@@ -30,6 +32,12 @@ export function openMemory(root: string): Memory {
     read: async (volume, uuid) => parseKnown(await readIfThere(path(volume, uuid))),
     write: (volume, uuid, known) =>
       replace(path(volume, uuid), `${known.epoch} ${known.state || '-'} ${known.sieve || '-'}\n`),
+    forgetOthers: async (volumes) => {
+      for (const name of await readdir(root).catch(() => [])) {
+        if (name.startsWith('move') || volumes.includes(name)) continue;
+        await rm(join(root, name), { recursive: true, force: true });
+      }
+    },
     comparedIn: async (volume) => Number((await readIfThere(compared(volume))) ?? 0),
     setCompared: (volume, epoch) => replace(compared(volume), `${epoch}\n`),
   };

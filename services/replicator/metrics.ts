@@ -62,6 +62,7 @@ export function createReplicatorMetrics(registry = new Registry()): ReplicatorMe
         'Mailboxes that differed after repairs, at the last comparison.',
         (f) => f.divergent,
       );
+      gauge('stuck_mailboxes', 'Mailboxes whose syncs fail again and again.', ({ stuck }) => stuck);
       gauge(
         'compare_remaining',
         'Mailboxes still to compare, of a comparison under way.',

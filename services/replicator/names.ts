@@ -11,6 +11,8 @@ export interface Names {
   uuidOf(user: string): Promise<string | undefined>;
   /** What is remembered, however old. */
   peek(uuid: string): string | undefined;
+  /** Whether it is one of `all`, as of a minute ago at most. */
+  livesHere(uuid: string): Promise<boolean>;
   /** All mailboxes of the shard. @throws unless the leader answers: a list that lags would leave somebody out. */
   all(): Promise<{ uuid: string; user: string }[]>;
 }
@@ -30,7 +32,26 @@ export function createNames(directory: DirectoryPool, shard: string, clock: () =
     });
     return row?.user ?? undefined;
   };
+  let here: { readonly uuids: ReadonlySet<string>; readonly at: number } | undefined;
+  const all = async (): Promise<{ uuid: string; user: string }[]> => {
+    const [row] = await directory.ask<{ users: [string, string][] | null }>({
+      doing: "list the shard's mailboxes",
+      // Division by zero where it isn't the leader: no list is better than one that leaves somebody out.
+      sql: `SELECT 1 / (NOT pg_is_in_recovery())::int AS leader,
+          (SELECT jsonb_agg(jsonb_build_array(uuid, username)) FROM directory_v1.userdb WHERE shard = $1) AS users`,
+      values: [shard],
+      leader: true,
+    });
+    const users = (row?.users ?? []).map(([uuid, user]) => ({ uuid, user }));
+    here = { uuids: new Set(users.map(({ uuid }) => uuid)), at: clock() };
+    return users;
+  };
   return {
+    all,
+    livesHere: async (uuid) => {
+      if (here === undefined || clock() - here.at > FRESH_MS) await all();
+      return here?.uuids.has(uuid) ?? true;
+    },
     learn,
     forget: (uuid) => void known.delete(uuid),
     peek: (uuid) => known.get(uuid)?.user,
@@ -55,17 +76,6 @@ export function createNames(directory: DirectoryPool, shard: string, clock: () =
         unsure: (rows) => rows[0]?.uuid == null,
       });
       return row?.uuid ?? undefined;
-    },
-    all: async () => {
-      const [row] = await directory.ask<{ users: [string, string][] | null }>({
-        doing: "list the shard's mailboxes",
-        // Division by zero where it isn't the leader: no list is better than one that leaves somebody out.
-        sql: `SELECT 1 / (NOT pg_is_in_recovery())::int AS leader,
-          (SELECT jsonb_agg(jsonb_build_array(uuid, username)) FROM directory_v1.userdb WHERE shard = $1) AS users`,
-        values: [shard],
-        leader: true,
-      });
-      return (row?.users ?? []).map(([uuid, user]) => ({ uuid, user }));
     },
   };
 }

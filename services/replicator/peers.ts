@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../operator/runtime/log.js';
 import type { Peer as KnownPeer, MemberState } from './agent.js';
-import type { CopyContext } from './copy.js';
+import type { CopyContext, Mailbox } from './copy.js';
 import type { Locks } from './locks.js';
 import type { Memory } from './memory.js';
 import type { ReplicatorMetrics } from './metrics.js';
@@ -23,6 +23,10 @@ export interface PeerWork {
   /** Ms since 1970; 0: never. */
   lastCompare: number;
   divergent: number;
+  /** Mailboxes that the last comparisons, this many in a row, could not make equal; they are tried again by themselves. */
+  readonly stubborn: Map<string, { readonly mailbox: Mailbox; readonly times: number }>;
+  /** When the last comparison of all began, ms since 1970. */
+  allAt: number;
   readonly abort: AbortController;
 }
 
@@ -43,7 +47,7 @@ export interface CompareTiming {
   readonly workers: number;
   readonly fillWorkers: number;
   readonly everyMs: number;
-  /** After a comparison that could not be ended: first and longest pause. Default 5 s and 60 s. */
+  /** After a comparison that could not be ended: first and longest pause. Default 2 s and 60 s. */
   readonly retryMs?: readonly [number, number];
 }
 
@@ -56,6 +60,8 @@ export function newPeerWork(peer: KnownPeer, { promotion }: MemberState): PeerWo
     total: 0,
     lastCompare: 0,
     divergent: 0,
+    stubborn: new Map(),
+    allAt: 0,
     abort: new AbortController(),
   };
 }
@@ -78,7 +84,7 @@ export async function compareForever(options: ComparisonsOptions, work: PeerWork
 
 const OPENING_MS = 300;
 
-function pauseAfter({ everyMs, retryMs = [5_000, 60_000] }: CompareTiming, failures: number): number {
+function pauseAfter({ everyMs, retryMs = [2_000, 60_000] }: CompareTiming, failures: number): number {
   const [least, most] = retryMs;
   return failures === 0 ? everyMs : Math.min(most, least * 2 ** Math.min(failures - 1, 10));
 }
@@ -109,7 +115,7 @@ async function sweepOnce(options: ComparisonsOptions, work: PeerWork): Promise<S
     locks,
     log,
     workers: peer.seeded ? compare.workers : compare.fillWorkers,
-    list: names.all,
+    list: () => listFor(options, work),
     userOf: (uuid) => {
       names.forget(uuid);
       return names.userOf(uuid);
@@ -119,19 +125,48 @@ async function sweepOnce(options: ComparisonsOptions, work: PeerWork): Promise<S
       work.total = total;
     },
     onCompared: (how) => metrics.compared(peer.member, how),
-    pauseMs: compare.retryMs?.[0] ?? 5_000,
+    pauseMs: compare.retryMs?.[0] ?? 1_000,
   });
+}
+
+/** All, or after one of all only what that has left over, until it is time for all again. */
+async function listFor({ names, compare }: ComparisonsOptions, work: PeerWork): Promise<readonly Mailbox[]> {
+  if (work.stubborn.size > 0 && Date.now() - work.allAt < compare.everyMs) {
+    return [...work.stubborn.values()].map(({ mailbox }) => mailbox);
+  }
+  const all = await names.all();
+  work.allAt = Date.now();
+  return all;
 }
 
 async function settle(options: ComparisonsOptions, work: PeerWork, result: SweepResult): Promise<boolean> {
   const { member, volume, seeded } = work.peer;
   const { divergent, failed } = result;
   options.log.info({ member, ...result, divergent: divergent.length, failed: failed.length }, 'mailboxes compared');
-  work.divergent = divergent.length;
-  if (divergent.length + failed.length > 0) return false;
-  work.lastCompare = Date.now();
+  noteStubborn(work, [...divergent, ...failed]);
+  work.divergent = work.stubborn.size;
+  // A few mailboxes that can't be copied must not keep all others from having a second copy that counts.
+  if ([...work.stubborn.values()].some(({ times }) => times < GIVEN_UP_AFTER)) return false;
+  if (!work.compared || work.stubborn.size === 0) work.lastCompare = Date.now();
   if (!seeded) await options.verbs.seeded(member, volume, true);
   await options.memory.setCompared(volume, options.state().epoch);
+  await forgetVolumes(options);
   work.compared = true;
-  return true;
+  return work.stubborn.size === 0;
+}
+
+/** Comparisons in a row. */
+const GIVEN_UP_AFTER = 3;
+
+function noteStubborn(work: PeerWork, left: readonly Mailbox[]): void {
+  const before = new Map(work.stubborn);
+  work.stubborn.clear();
+  for (const mailbox of left) {
+    work.stubborn.set(mailbox.uuid, { mailbox, times: (before.get(mailbox.uuid)?.times ?? 0) + 1 });
+  }
+}
+
+async function forgetVolumes({ memory, state }: ComparisonsOptions): Promise<void> {
+  const volumes = state().peers.map(({ volume }) => volume);
+  if (!volumes.includes('')) await memory.forgetOthers(volumes);
 }

@@ -13,6 +13,7 @@ const facts: PeerFacts = {
   total: 100,
   lastCompare: 0,
   divergent: 0,
+  stuck: 0,
 };
 
 describe('a report', () => {
@@ -74,11 +75,11 @@ describe('a comparison', () => {
     const differ = (other: Partial<typeof folder>): string[] =>
       differences({ folders: [folder] }, { folders: [{ ...folder, ...other }] });
     expect(differ({})).toEqual([]);
-    expect(differ({ digest: 'e' })).toEqual(['INBOX: other messages or flags']);
-    expect(differ({ messages: 3 })).toEqual(['INBOX: 2 messages here, 3 there']);
+    expect(differ({ digest: 'e' })).toEqual(['folder g: other messages or flags']);
+    expect(differ({ messages: 3 })).toEqual(['folder g: 2 messages here, 3 there']);
     expect(differ({ uidvalidity: 2 })).toHaveLength(1);
     expect(differ({ guid: 'h' })).toHaveLength(1);
-    expect(differ({ name: 'Sent' })).toEqual(['INBOX: not there, 2 messages', 'Sent: not here, 2 messages']);
+    expect(differ({ name: 'Sent' })).toEqual(['folder g: not there, 2 messages', 'folder g: not here, 2 messages']);
   });
 
   it('makes nothing of empty folders, which appear when somebody looks', () => {

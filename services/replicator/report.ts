@@ -16,6 +16,8 @@ export interface PeerFacts {
   /** When the last comparison of all mailboxes ended, ms since 1970; 0: never. */
   readonly lastCompare: number;
   readonly divergent: number;
+  /** Mailboxes whose syncs fail again and again. */
+  readonly stuck: number;
 }
 
 export interface MemberReport {
@@ -66,7 +68,7 @@ export function reportOf(facts: PeerFacts, inSync: boolean): MemberReport {
     lagChanges: facts.seeded ? (lagging ? step(facts.lagUsers) : 0) : twentieths(facts.remaining, facts.total),
     lagSeconds: lagging ? step(Math.round(facts.lagMs / 1000)) : 0,
     lastCompare: facts.lastCompare === 0 ? null : new Date(facts.lastCompare).toISOString(),
-    divergent: facts.divergent,
+    divergent: Math.max(facts.divergent, facts.stuck),
   };
 }
 

@@ -51,7 +51,7 @@ describe('a schedule', () => {
     const task = next(schedule, 400) as Task;
     changed(schedule, 'a', 450);
     finished(schedule, task, 500, 'synced', 100);
-    expect(lagOf(schedule, 'v1', 600)).toEqual({ users: 1, ms: 150 });
+    expect(lagOf(schedule, 'v1', 600)).toEqual({ users: 1, ms: 150, stuck: 0 });
     expect(next(schedule, 900)).toMatchObject({ uuid: 'a', since: 450 });
   });
 
@@ -69,6 +69,7 @@ describe('a schedule', () => {
       pauses.push(at - now);
       now = at;
     }
+    expect(lagOf(schedule, 'v1', now)).toEqual({ users: 0, ms: 0, stuck: 1 });
     expect(pauses).toEqual([1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]);
   });
 
@@ -81,8 +82,8 @@ describe('a schedule', () => {
     const second = next(schedule, 500) as Task;
     expect(second.volume).not.toBe(first.volume);
     finished(schedule, second, 600, 'synced', 100);
-    expect(next(schedule, 1400)).toBeUndefined();
-    expect(next(schedule, 1500)).toMatchObject({ volume: first.volume, since: 0 });
+    expect(next(schedule, 990)).toBeUndefined();
+    expect(next(schedule, 1000)).toMatchObject({ volume: first.volume, since: 0 });
   });
 
   it('puts recent changes before a backlog, which gets every fourth turn', () => {

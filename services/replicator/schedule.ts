@@ -14,8 +14,9 @@ export interface Timing {
   readonly workers: number;
   /** Older than this is backlog, ms. */
   readonly freshMs: number;
-  /** First and longest pause after a failure, ms: of a peer, or of one mailbox. */
+  /** First and longest pause after a failure, ms: of one mailbox, and of a peer. */
   readonly backoffMs: readonly [number, number];
+  readonly awayMs: readonly [number, number];
 }
 
 export const DEFAULT_TIMING: Timing = {
@@ -24,6 +25,7 @@ export const DEFAULT_TIMING: Timing = {
   workers: 4,
   freshMs: 15_000,
   backoffMs: [1_000, 60_000],
+  awayMs: [500, 5_000],
 };
 
 /** One mailbox's changes that a peer lacks. */
@@ -50,6 +52,8 @@ export interface Task {
   /** Of the peer. */
   readonly volume: string;
   readonly since: number;
+  /** How often it has failed before. */
+  readonly failures: number;
 }
 
 /** `failed`: this mailbox only. `unreachable`: the peer. `gone`: the mailbox is no more. */
@@ -69,6 +73,8 @@ export interface Lag {
   readonly users: number;
   /** Age of the oldest such change, ms; 0 without any. */
   readonly ms: number;
+  /** Mailboxes that fail again and again: not in the other two, or one would stand for all. They are tried on. */
+  readonly stuck: number;
 }
 
 export function newSchedule(timing: Timing = DEFAULT_TIMING): Schedule {
@@ -139,7 +145,7 @@ export function next(
     queue[name].delete(uuid);
     queue.running.set(uuid, dirty);
     schedule.busy.add(uuid);
-    return { uuid, volume: queue.volume, since: dirty.since };
+    return { uuid, volume: queue.volume, since: dirty.since, failures: dirty.failures };
   }
   return undefined;
 }
@@ -205,7 +211,7 @@ export function finished(schedule: Schedule, task: Task, now: number, outcome: O
   queue.running.delete(task.uuid);
   if (outcome === 'unreachable') {
     queue.failures++;
-    queue.notBefore = now + pause(schedule, queue.failures);
+    queue.notBefore = now + pause(schedule.timing.awayMs, queue.failures);
     putBack(queue, task.uuid, { ...dirty, notBefore: 0 });
     return;
   }
@@ -213,7 +219,7 @@ export function finished(schedule: Schedule, task: Task, now: number, outcome: O
   queue.notBefore = 0;
   if (outcome === 'failed') {
     const failures = dirty.failures + 1;
-    putBack(queue, task.uuid, { ...dirty, failures, notBefore: now + pause(schedule, failures) });
+    putBack(queue, task.uuid, { ...dirty, failures, notBefore: now + pause(schedule.timing.backoffMs, failures) });
   }
 }
 
@@ -223,8 +229,7 @@ function putBack(queue: Queue, uuid: string, dirty: Dirty): void {
   queue.backlog.set(uuid, dirty);
 }
 
-function pause({ timing: { backoffMs } }: Schedule, failures: number): number {
-  const [least, most] = backoffMs;
+function pause([least, most]: readonly [number, number], failures: number): number {
   return Math.min(most, least * 2 ** Math.min(failures - 1, 20));
 }
 
@@ -251,17 +256,25 @@ function earliest({ busy }: Schedule, entries: Map<string, Dirty>, now: number, 
   return at;
 }
 
+/** Failures in a row: about half a minute. */
+const STUCK_AFTER = 6;
+
 /** What a peer lacks. */
 export function lagOf(schedule: Schedule, volume: string, now: number): Lag {
   const queue = schedule.queues.get(volume);
-  if (queue === undefined) return { users: 0, ms: 0 };
+  if (queue === undefined) return { users: 0, ms: 0, stuck: 0 };
   let since = now;
+  const stuck = new Set<string>();
   const users = new Set<string>();
   for (const [uuid, dirty] of everything(queue)) {
+    if (dirty.failures >= STUCK_AFTER) {
+      stuck.add(uuid);
+      continue;
+    }
     if (dirty.since < since) since = dirty.since;
     users.add(uuid);
   }
-  return { users: users.size, ms: now - since };
+  return { users: users.size, ms: now - since, stuck: stuck.size };
 }
 
 function* everything({ running, backlog, fresh }: Queue): Iterable<[string, Dirty]> {

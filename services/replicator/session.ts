@@ -149,7 +149,7 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
 
 function factsOf(schedule: Schedule, work: PeerWork, now: number): PeerFacts {
   const { peer, compared, remaining, total, lastCompare, divergent } = work;
-  const { users, ms } = lagOf(schedule, peer.volume, now);
+  const { users, ms, stuck } = lagOf(schedule, peer.volume, now);
   return {
     member: peer.member,
     seeded: peer.seeded,
@@ -161,6 +161,7 @@ function factsOf(schedule: Schedule, work: PeerWork, now: number): PeerFacts {
     total,
     lastCompare,
     divergent,
+    stuck,
   };
 }
 

@@ -17,7 +17,7 @@ export interface SweepOptions {
   readonly userOf: (uuid: string) => Promise<string | undefined>;
   readonly onProgress: (remaining: number, total: number) => void;
   readonly onCompared: (comparison: Comparison['result']) => void;
-  /** Between rounds over what has failed. Default 5 s. */
+  /** Between rounds over what has failed. Default 1 s. */
   readonly pauseMs?: number;
 }
 
@@ -29,7 +29,7 @@ export interface SweepResult {
   readonly failed: readonly Mailbox[];
 }
 
-const ROUNDS = 4;
+const ROUNDS = 3;
 
 /**
  * @throws PeerAway when the peer can't be reached, NotPrimary when this isn't the primary any more, DirectoryUnavailable when
@@ -42,7 +42,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
   let repaired = 0;
   let left = [...all];
   for (let round = 0; round < ROUNDS && left.length > 0; round++) {
-    if (round > 0) await sleep(options.pauseMs ?? 5_000, undefined, { signal: context.signal });
+    if (round > 0) await sleep(options.pauseMs ?? 1_000, undefined, { signal: context.signal });
     const failed: Mailbox[] = [];
     let remaining = left.length;
     options.onProgress(remaining, all.length);

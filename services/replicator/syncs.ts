@@ -27,6 +27,8 @@ export interface Syncs {
 
 /** A mailbox that the directory doesn't know, this many times in a row, is no more. */
 const UNKNOWN_TRIES = 6;
+const FRESH_AFTER = 4;
+const ELSEWHERE_AFTER = 5;
 /** What is due but locked by somebody else has no time of its own. */
 const LEAST_WAIT_MS = 20;
 
@@ -74,17 +76,24 @@ async function attempt(options: SyncsOptions, unknown: Map<string, number>, task
     const user = await options.names.userOf(task.uuid);
     if (user === undefined) return notKnown(options, unknown, task.uuid);
     unknown.delete(task.uuid);
-    await syncMailbox(work.context, { uuid: task.uuid, user }, work.peer);
+    // What fails again and again may be the state's fault.
+    await syncMailbox(work.context, { uuid: task.uuid, user }, work.peer, task.failures >= FRESH_AFTER);
     return 'synced';
   } catch (error) {
     options.names.forget(task.uuid);
-    const outcome = outcomeOf(error);
     const { uuid } = task;
+    const outcome = (await isElsewhere(options, task, error)) ? 'gone' : outcomeOf(error);
     if (!work.context.signal.aborted) {
       options.log.warn({ err: error, uuid, member: work.peer.member, outcome }, 'a mailbox was not synced');
     }
     return outcome;
   }
+}
+
+/** It fails because it is another shard's by now: the end of a move, of one that was given up, or it was deleted. */
+async function isElsewhere({ names }: SyncsOptions, { uuid, failures }: Task, error: unknown): Promise<boolean> {
+  if (outcomeOf(error) !== 'failed' || failures < ELSEWHERE_AFTER) return false;
+  return !(await names.livesHere(uuid).catch(() => true));
 }
 
 function notKnown({ log }: SyncsOptions, unknown: Map<string, number>, uuid: string): Outcome {

@@ -158,7 +158,7 @@ function open(world: World, port: number): Replicator {
     metrics: createReplicatorMetrics(),
     log: log as never,
     volume: world.folder,
-    timing: { ...DEFAULT_TIMING, quickMs: 5, slowMs: 50, backoffMs: [10, 50] },
+    timing: { ...DEFAULT_TIMING, quickMs: 5, slowMs: 50, backoffMs: [10, 50], awayMs: [10, 50] },
     compare: { workers: 1, fillWorkers: 2, everyMs: 3_600_000, retryMs: [10, 50] },
     clock,
     lookMs: 20,
@@ -173,6 +173,7 @@ function namesOf(world: World): Names {
     forget: () => undefined,
     peek: known,
     userOf: async (id) => known(id),
+    livesHere: async (id) => !world.gone.has(id),
     uuidOf: async (user) => uuid(Number(/^u(\d+)@/.exec(user)?.[1])),
     all: async () => {
       const ids = new Set(world.sides.flatMap(({ boxes }) => [...boxes.keys()]));
