@@ -49,6 +49,8 @@ export interface Agent {
   /** Something about Dovecot has changed. */
   changed(): void;
   unfit(reason: string): void;
+  /** Whether a planned switch can be made: what the last failover left is dealt with. */
+  isSettled(): boolean;
   /** Hands over; the member that will be primary, or why not. */
   handover(to: number | undefined): { readonly to: number } | { readonly refused: string };
   /** To be called before the directory is told that a member is seeded. Resolves when the volume says so too. */
@@ -305,6 +307,7 @@ export function createAgent(options: AgentOptions): Agent {
       dispatch({ type: 'handover', to: target });
       return lease.term?.phase === 'leaving' ? { to: target } : { refused: 'a handover has just failed' };
     },
+    isSettled: () => volume.record().settled,
     seeding: async (member, other) => {
       dispatch({ type: 'seeding', member, volume: other });
       await volume.update({ sole: false });
@@ -316,7 +319,7 @@ export function createAgent(options: AgentOptions): Agent {
       await volume.update({ epoch, ...(failover ? { settled: false } : {}) });
     },
     stop: async () => {
-      dispatch({ type: 'stop' });
+      dispatch({ type: 'stop', planned: volume.record().settled });
       await finished;
       clearInterval(timer);
     },

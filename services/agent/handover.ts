@@ -22,9 +22,9 @@ export interface FlushOptions {
   readonly log: Log;
 }
 
-/** Most of it, while people are still connected; best effort. */
-export async function flushBefore(options: FlushOptions, to: number, withinMs: number): Promise<void> {
-  await askReplicator(options, to, withinMs).catch(() => undefined);
+/** Most of it, while people are still connected. False: it can't be done in time. */
+export async function flushBefore(options: FlushOptions, to: number, withinMs: number): Promise<boolean> {
+  return (await askReplicator(options, to, withinMs).catch(() => undefined)) ?? true;
 }
 
 /** What is left, when nobody is any more. Whether nothing is missing at that peer. Never rejects. */
@@ -84,7 +84,8 @@ export async function dirtyUsers({ dirty, directory }: Pick<FlushOptions, 'dirty
   const users = new Map<string, string>();
   for (const name of files) {
     for (const line of (await readFile(join(dirty, name), 'utf8')).split('\n')) {
-      const [uuid, user] = line.split(' ');
+      const [uuid, word] = line.split(' ');
+      const user = word === '-' ? undefined : word;
       if (uuid) users.set(uuid, user || users.get(uuid) || '');
     }
   }

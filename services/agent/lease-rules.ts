@@ -46,13 +46,15 @@ export function mayTake(lease: Lease, row: LeaseRow, now: number, times: LeaseTi
 }
 
 function afterWaiting(lease: Lease, row: LeaseRow): Promotion {
-  return row.primary === null || row.primary === lease.me ? 'restart' : 'failover';
+  // No primary in a shard that has had one: the directory was restored, and doesn't know who was it last.
+  return row.primary === lease.me ? 'restart' : 'failover';
 }
 
 /** Nobody else can be accepting mail: without waiting. */
 function atOnce(lease: Lease, row: LeaseRow): Promotion | undefined {
+  if (isOnlyMember(lease, row)) return 'restart';
   if (row.holder === null) return atOnceAfterRelease(lease, row);
-  return isOnlyMember(lease, row) || lease.dead.includes(row.holder) ? 'restart' : undefined;
+  return lease.dead.includes(row.holder) ? 'restart' : undefined;
 }
 
 /** Who let go has killed its Dovecot before. The one it was meant for comes first, then the one that has let go. */

@@ -164,7 +164,8 @@ export type LeaseEvent =
   /** The directory has been told, or could not be: either way it is over. */
   | { readonly type: 'released'; readonly holder: string }
   | { readonly type: 'handover'; readonly to?: number | undefined }
-  | { readonly type: 'stop' }
+  /** `planned`: a successor has nothing to do but open, when the last syncs go well. */
+  | { readonly type: 'stop'; readonly planned: boolean }
   | { readonly type: 'unfit'; readonly until: number }
   | { readonly type: 'sawEpoch'; readonly epoch: number }
   /** A member is about to be declared seeded. The volume's record has to lose `sole` before the directory is told. */

@@ -161,9 +161,10 @@ function onShell(lease: Lease, now: number, event: LeaseEvent, times: LeaseTimes
     case 'handover':
       return onHandover(lease, now, event.to);
     case 'stop':
-      return onStop({ ...lease, stopping: true }, now);
+      return onStop({ ...lease, stopping: true }, now, event.planned);
     case 'unfit':
-      return only(close({ ...lease, unfitUntil: event.until }, successor(lease)));
+      // Reserved for nobody: who follows has to treat it as a failover, since there were no last syncs.
+      return only(close({ ...lease, unfitUntil: event.until }, undefined));
     default:
       return only(lease);
   }
@@ -338,8 +339,8 @@ function onHandover(lease: Lease, now: number, to: number | undefined): Step {
   };
 }
 
-function onStop(lease: Lease, now: number): Step {
-  const left = onHandover(lease, now, undefined);
+function onStop(lease: Lease, now: number, planned: boolean): Step {
+  const left = planned ? onHandover(lease, now, undefined) : only(lease);
   return left.lease.term?.phase === 'leaving' ? left : only(close(lease, undefined));
 }
 

@@ -22,6 +22,7 @@ import { openVolume } from './volume.js';
 import { startWatchdog } from './watchdog.js';
 
 const REPORT_EVERY_MS = 30_000;
+const LONGEST_PAUSE_MS = 10 * 60_000;
 
 export interface MemberOptions {
   readonly config: AgentConfig;
@@ -185,17 +186,30 @@ function openPools(
   };
 }
 
-/** Copies most of it while people are connected, then asks the agent to switch. One at a time. */
-function createHandover(agent: Agent, flush: FlushOptions, { handover }: AgentConfig) {
+/**
+ * Copies most of it while people are connected, then asks the agent to switch. One at a time; nobody is disconnected for a
+ * switch that would not succeed.
+ */
+function createHandover(agent: Agent, flush: FlushOptions, { handover, times }: AgentConfig) {
   let busy = false;
+  let pause = times.handoverPause;
+  let notBefore = 0;
+  const attempt = async (to: number | undefined): Promise<ReturnType<Agent['handover']>> => {
+    const target = to ?? flush.state().peers.find(({ inSync }) => inSync)?.member;
+    const mayFlush = target !== undefined && flush.state().role === 'primary' && agent.isSettled();
+    if (mayFlush && !(await flushBefore(flush, target, handover.before))) {
+      notBefore = performance.now() + pause;
+      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+      return { refused: `what member ${target} lacks can not be copied in time` };
+    }
+    pause = times.handoverPause;
+    return agent.handover(to);
+  };
   return async (to: number | undefined): Promise<ReturnType<Agent['handover']>> => {
-    if (busy) return { refused: 'a handover is under way' };
+    if (busy || performance.now() < notBefore) return { refused: 'a handover is under way, or has just failed' };
     busy = true;
     try {
-      const target = to ?? flush.state().peers.find(({ inSync }) => inSync)?.member;
-      if (target !== undefined && agent.holding()?.phase === 'primary')
-        await flushBefore(flush, target, handover.before);
-      return agent.handover(to);
+      return await attempt(to);
     } finally {
       busy = false;
     }
@@ -212,7 +226,7 @@ async function letGo(
 ): Promise<void> {
   const inOrder = async (): Promise<void> => {
     const target = flush.state().peers.find(({ inSync }) => inSync)?.member;
-    if (target !== undefined && flush.state().role === 'primary')
+    if (target !== undefined && flush.state().role === 'primary' && agent.isSettled())
       await flushBefore(flush, target, config.handover.before);
     await agent.stop();
   };

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { parseJson } from './json.js';
@@ -51,6 +51,7 @@ export class LowerEpoch extends Error {
 }
 
 const FILE = 'volume.json';
+const RESERVE = '.volume.reserve';
 
 /**
  * Takes the volume at `root`.
@@ -61,7 +62,9 @@ export async function openVolume(root: string, identity: VolumeIdentity): Promis
   const found = await readRecord(root);
   const origin = originOf(found, identity);
   let record = recordFor(found, origin, identity);
+  if (origin === 'foreign') await putAside(root, record.uuid);
   await write(root, record);
+  await reserve(root).catch(() => undefined);
   let queue: Promise<unknown> = Promise.resolve();
 
   const change = async (wanted: Parameters<Volume['update']>[0]): Promise<void> => {
@@ -121,8 +124,36 @@ function isSame(a: VolumeRecord, b: VolumeRecord): boolean {
   return a.epoch === b.epoch && a.sole === b.sole && a.settled === b.settled;
 }
 
-/** A reader, or a machine that starts after a crash, sees the old or the new, never half of one. */
+/** Somebody else's mail isn't merged into this member's: it stays where an administrator finds it. */
+async function putAside(root: string, uuid: string): Promise<void> {
+  const aside = join(root, 'foreign', uuid);
+  await mkdir(aside, { recursive: true });
+  for (const name of ['mailboxes', 'journal', 'dirty', 'replication', FILE]) {
+    await rename(join(root, name), join(aside, name)).catch(unlessMissing);
+  }
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}
+
+/** Space for the record on a full volume, which could not be opened otherwise. */
+async function reserve(root: string): Promise<void> {
+  await writeFile(join(root, RESERVE), Buffer.alloc(64 * 1024), { flag: 'wx', mode: 0o600 });
+}
+
 async function write(root: string, record: VolumeRecord): Promise<void> {
+  try {
+    await replace(root, record);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    await rm(join(root, RESERVE), { force: true });
+    await replace(root, record);
+  }
+}
+
+/** A reader, or a machine that starts after a crash, sees the old or the new, never half of one. */
+async function replace(root: string, record: VolumeRecord): Promise<void> {
   const temporary = join(root, `.${FILE}.new`);
   const file = await open(temporary, 'w', 0o600);
   try {

@@ -31,6 +31,7 @@ import { sync } from './sync.js';
 const PEERS_MS = 15_000;
 /** How often a primary looks for entries that it couldn't get when it opened. */
 const LATER_MS = 5_000;
+const LATER_PEER_MS = 60_000;
 const WIDTH = 4;
 
 /** Everything that a running mail side holds. */
@@ -148,12 +149,24 @@ async function replayAll(parts: Parts, epoch: number, signal: AbortSignal): Prom
 /** A peer that is away is asked again later. */
 async function replayPeer({ core, peers, replay, postponed }: Parts, peer: Peer, signal: AbortSignal): Promise<void> {
   try {
-    const ended = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    });
-    await Promise.race([replayFrom(peers.journal(targetOf(core, peer)), replay, signal, postponed), ended]);
+    await orAbort(replayFrom(peers.journal(targetOf(core, peer)), replay, signal, postponed), signal);
   } catch (error) {
     core.log.debug({ peer: peer.host, err: error }, "a peer's journal could not be replayed now");
+  }
+}
+
+/** Rejects when the signal aborts, whatever becomes of the work. */
+async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error);
+  });
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    if (signal.aborted) abort();
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 
@@ -177,7 +190,9 @@ async function runLater(parts: Parts, stop: AbortSignal): Promise<void> {
 
 async function doLater(parts: Parts, epoch: number, signal: AbortSignal, unsettled: boolean): Promise<void> {
   await replayFrom(ownJournal(parts, epoch), parts.replay, signal, parts.postponed);
-  for (const peer of parts.core.state().peers) await replayPeer(parts, peer, signal);
+  for (const peer of parts.core.state().peers) {
+    await replayPeer(parts, peer, AbortSignal.any([signal, AbortSignal.timeout(LATER_PEER_MS)]));
+  }
   if (unsettled) await settle(parts, epoch, signal);
 }
 

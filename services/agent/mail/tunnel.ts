@@ -7,8 +7,10 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Duplex, pipeline } from 'node:stream';
 
-/** Without an octet for so long an end is taken to be gone. A sync of a large folder thinks for a while. */
-const SILENCE_MS = 120_000;
+/** Without an octet for so long an end is taken to be gone: a sync of a very large folder thinks for a while. */
+const SILENCE_MS = 900_000;
+/** A host that is gone is found out sooner. */
+const ALIVE_MS = 10_000;
 
 /** Connects two streams until either ends. */
 export function join2(a: Duplex, b: Duplex): void {
@@ -17,7 +19,9 @@ export function join2(a: Duplex, b: Duplex): void {
   for (const stream of [a, b]) {
     // Each pipeline listens for several ends.
     stream.setMaxListeners(30);
-    if ('setTimeout' in stream) (stream as Socket).setTimeout(SILENCE_MS, () => stream.destroy());
+    if (!('setTimeout' in stream)) continue;
+    (stream as Socket).setTimeout(SILENCE_MS, () => stream.destroy());
+    (stream as Socket).setKeepAlive(true, ALIVE_MS);
   }
   pipeline(a, b, ignore);
   pipeline(b, a, ignore);

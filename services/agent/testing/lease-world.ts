@@ -652,7 +652,7 @@ function primaryMoves(world: World, process: Process, rules: Rules, can: Can): r
   };
   if (!world.processes.some(({ replaced }) => replaced)) may('replace', () => replace(pay(world), id, rules));
   may('handover', () => happen(pay(world), id, { type: 'handover' }, rules));
-  if (!lease.stopping) may('stop', () => happen(pay(world), id, { type: 'stop' }, rules));
+  if (!lease.stopping) may('stop', () => happen(pay(world), id, { type: 'stop', planned: true }, rules));
   const blank = world.row.seeded.indexOf(false);
   if (blank >= 0) may('seed', () => seed(pay(world), id, blank, rules));
   return all;
