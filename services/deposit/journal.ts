@@ -26,7 +26,7 @@ export interface Journal {
 export interface JournalOptions {
   readonly client: PeerClient;
   readonly onPut?: (result: 'kept' | 'refused' | 'failed', seconds: number) => void;
-  /** For one peer. Default 5 s. */
+  /** For one peer, in addition to what a large message takes. Default 5 s. */
   readonly timeoutMs?: number;
   readonly log: Log;
 }
@@ -34,7 +34,9 @@ export interface JournalOptions {
 export function createJournal(options: JournalOptions): Journal {
   const circuits = new Map<string, Circuit>();
   const tryPeer = async (peer: Peer, entry: Entry, epoch: number, deadline: number): Promise<boolean> => {
-    const timeoutMs = Math.min(deadline - performance.now(), options.timeoutMs ?? 5_000);
+    // A network and a disk that are slow, and a large message.
+    const allowed = (options.timeoutMs ?? 5_000) + entry.content.length / SLOWEST;
+    const timeoutMs = Math.min(deadline - performance.now(), allowed);
     if (timeoutMs <= 0) return false;
     const result = await put(options, peer, entry, epoch, timeoutMs);
     const circuit = circuits.get(keyOf(peer)) ?? newCircuit();
@@ -68,6 +70,9 @@ export function candidates(peers: readonly Peer[], circuits: ReadonlyMap<string,
     .sort((a, b) => Number(b.peer.inSync) - Number(a.peer.inSync) || a.peer.member - b.peer.member);
   return circuitOrder(ranked, now, () => 0).map(({ peer }) => peer);
 }
+
+/** Octets a ms. */
+const SLOWEST = 5_000;
 
 const keyOf = ({ host, port }: Peer): string => `${host}:${port}`;
 

@@ -87,6 +87,28 @@ describe('requests to a peer', () => {
     expect(Date.now() - started).toBeLessThan(1_500);
   });
 
+  it('fail when the peer dies in the middle of its answer, also when it only stops', async () => {
+    const half = (request: IncomingMessage, response: ServerResponse): void => {
+      response.writeHead(200, { 'content-length': 100 });
+      response.write('half');
+      if (request.url === '/dies') setTimeout(() => request.socket.destroy(), 50);
+    };
+    const { client, peer } = await start(half);
+    await expect(client.request(peer, { ...get, path: '/dies' })).rejects.toThrow();
+    await expect(client.request(peer, { ...get, timeoutMs: 300 })).rejects.toThrow(/within 300 ms/);
+  });
+
+  it('under way are not broken off by a new certificate', async () => {
+    const { client, peer } = await start((request, response) => {
+      request.resume();
+      setTimeout(() => response.end('late'), 200);
+    });
+    const running = client.request(peer, get);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    client.setTls({ ca: authority.cert, ...(await authority.issue({ cn: 'posthorn_store' })) });
+    expect((await running).body.toString()).toBe('late');
+  });
+
   it.each([
     ['another role', { cn: 'posthorn_mx', names: ['localhost'] }, /is not a store/],
     ['another member', { cn: 'posthorn_store', names: ['elsewhere'] }, /altnames/],

@@ -75,8 +75,8 @@ export function createPeerClient(tls: TlsMaterial): PeerClient {
     setTls: (next) => {
       const old = agent;
       agent = open(next);
-      // Free connections end; those in use end when they are given back.
-      old.destroy();
+      // Free connections end now, those in use when their requests have: their time-out is short for a free one.
+      for (const sockets of Object.values(old.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
     },
     close: () => agent.destroy(),
   };
@@ -125,14 +125,19 @@ function json(body: object): Buffer {
 function once(agent: Agent, peer: PeerAddress, options: PeerRequest): Promise<PeerAnswer> {
   return new Promise((resolve, reject) => {
     const request = begin(agent, peer, options);
-    const stop = limit(request, peer, options);
+    const stop = limit(request, peer, options, reject);
     request.once('response', (response) => {
       readAll(response).then(
         (body) => {
           stop();
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
         },
-        (error: Error) => request.destroy(error),
+        (error: Error) => {
+          // When the peer has gone in the middle of its answer, the request is destroyed already and says nothing more.
+          stop();
+          request.destroy();
+          reject(asStale(request, error));
+        },
       );
     });
     request.once('error', (error) => {
@@ -142,19 +147,27 @@ function once(agent: Agent, peer: PeerAddress, options: PeerRequest): Promise<Pe
   });
 }
 
-/** Ends the request when its time is over or it is no longer wanted. */
-function limit(request: ClientRequest, { host }: PeerAddress, { timeoutMs, signal }: PeerRequest): () => void {
-  const timer = setTimeout(
-    () => request.destroy(new Error(`${host}: no answer within ${Math.round(timeoutMs)} ms`)),
-    timeoutMs,
-  );
-  const abort = (): void => void request.destroy(new Error('no longer wanted'));
-  signal?.addEventListener('abort', abort, { once: true });
-  if (signal?.aborted) abort();
-  return () => {
+/** Ends the request when its time is over or it is no longer wanted, and tells so. */
+function limit(
+  request: ClientRequest,
+  { host }: PeerAddress,
+  { timeoutMs, signal }: PeerRequest,
+  tell: (error: Error) => void,
+): () => void {
+  const end = (error: Error): void => {
+    stop();
+    tell(error);
+    request.destroy(error);
+  };
+  const abort = (): void => end(new Error('no longer wanted'));
+  const timer = setTimeout(() => end(new Error(`${host}: no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs);
+  const stop = (): void => {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   };
+  signal?.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted) abort();
+  return stop;
 }
 
 async function readAll(response: IncomingMessage): Promise<Buffer> {
@@ -178,7 +191,7 @@ function upgrade(
     const headers = { ...options.headers, connection: 'Upgrade', upgrade: protocol };
     const whole: PeerRequest = { ...options, method: 'GET', headers };
     const request = begin(agent, peer, whole);
-    const stop = limit(request, peer, whole);
+    const stop = limit(request, peer, whole, reject);
     request.once('upgrade', (_response, socket, head) => {
       stop();
       if (head.length > 0) socket.unshift(head);
