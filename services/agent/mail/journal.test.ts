@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Delivery, type JournalStore, openJournal } from './journal.js';
+import { BrokenEntry, type Delivery, type JournalStore, openJournal } from './journal.js';
 
 const AMY = '0a0e8a5e-5d5c-4b5a-9b55-3c1f1b1c0a11';
 const BOB = 'bb0e8a5e-5d5c-4b5a-9b55-3c1f1b1c0a11';
@@ -96,6 +96,13 @@ describe('an entry', () => {
     await expect(put('two')).rejects.toThrow(/ENOENT/);
     await put('two');
     expect(await journal.read(AMY, idOf('two'))).toBeDefined();
+  });
+
+  it('that is damaged says so', async () => {
+    await put('one');
+    const [name] = await files();
+    await writeFile(join(root, AMY.slice(0, 2), AMY, name ?? ''), 'no head');
+    await expect(journal.read(AMY, idOf('one'))).rejects.toThrow(BrokenEntry);
   });
 
   it('is no path', async () => {

@@ -56,6 +56,11 @@ export interface JournalStore {
   remove(mailbox: string, id: string): Promise<void>;
 }
 
+/** What is on the disk is no entry any more. */
+export class BrokenEntry extends Error {
+  override readonly name = 'BrokenEntry';
+}
+
 interface Entry {
   readonly mailbox: string;
   readonly id: string;
@@ -242,8 +247,12 @@ function headOf({ recipient, sender }: Delivery, at: number): Buffer {
 
 function parse({ mailbox, id, epoch }: Entry, file: Buffer): Delivery {
   const end = file.indexOf('\n');
-  const { recipient, sender } = JSON.parse(file.toString('utf8', 0, end)) as Head;
-  return { mailbox, id, epoch, recipient, sender, content: file.subarray(end + 1) };
+  try {
+    const { recipient, sender } = JSON.parse(file.toString('utf8', 0, end)) as Head;
+    return { mailbox, id, epoch, recipient, sender, content: file.subarray(end + 1) };
+  } catch (error) {
+    throw new BrokenEntry(`${mailbox}/${id} has no head that can be read`, { cause: error });
+  }
 }
 
 async function readTime(path: string): Promise<number> {

@@ -29,6 +29,8 @@ import { sync } from './sync.js';
 
 /** At a promotion no peer's journal is waited for longer; what is left comes while the shard is open. */
 const PEERS_MS = 15_000;
+/** Nor the own journal, when neither the directory nor Dovecot lets it be replayed. */
+const OWN_MS = 30_000;
 /** How often a primary looks for entries that it couldn't get when it opened. */
 const LATER_MS = 5_000;
 const LATER_PEER_MS = 60_000;
@@ -42,6 +44,8 @@ interface Parts {
   readonly replay: Replayer;
   readonly postponed: Postponed;
   readonly verbs: LocalOptions;
+  /** When the first attempt to replay the own journal in an epoch was made. */
+  readonly began: { epoch: number; at: number };
 }
 
 export const openMail: OpenMail = async (core, options) => {
@@ -62,7 +66,7 @@ export const openMail: OpenMail = async (core, options) => {
     raise: (user) => raise(doveadm, user, { signal: core.modeSignal() }),
   });
   const replayer = createReplayer({
-    addressOf: addresses.addressOf,
+    addressOf: addresses.ownAddressOf,
     search: (user, id) => hasDelivery(doveadm, user, id, { signal: core.modeSignal() }),
     gap: gaps.ensure,
     lmtp,
@@ -86,7 +90,15 @@ export const openMail: OpenMail = async (core, options) => {
     socketFolder,
     onSync: metrics.synced,
   };
-  const parts: Parts = { core, journal, peers, replay, postponed: createPostponed(), verbs };
+  const parts: Parts = {
+    core,
+    journal,
+    peers,
+    replay,
+    postponed: createPostponed(),
+    verbs,
+    began: { epoch: -1, at: 0 },
+  };
   const server = await startPeerServer({
     core,
     journal,
@@ -137,9 +149,25 @@ function ownJournal({ journal }: Parts, epoch: number): Source {
   };
 }
 
+async function replayOwn(parts: Parts, epoch: number, signal: AbortSignal): Promise<void> {
+  const { replay, postponed, core } = parts;
+  await replayFrom(ownJournal(parts, epoch), replay, { signal, postponed, log: core.log });
+}
+
+/** True as long as a promotion may wait for its own journal: a shard that stays closed helps nobody. */
+function mayWait({ began }: Parts, epoch: number): boolean {
+  if (began.epoch !== epoch) Object.assign(began, { epoch, at: performance.now() });
+  return performance.now() - began.at < OWN_MS;
+}
+
 async function replayAll(parts: Parts, epoch: number, signal: AbortSignal): Promise<void> {
   const started = performance.now();
-  await replayFrom(ownJournal(parts, epoch), parts.replay, signal, parts.postponed);
+  try {
+    await replayOwn(parts, epoch, signal);
+  } catch (error) {
+    if (signal.aborted || mayWait(parts, epoch)) throw error;
+    parts.core.log.error({ epoch, err: error }, 'opening without what is in the own journal: it is tried again');
+  }
   const limit = AbortSignal.any([signal, AbortSignal.timeout(PEERS_MS)]);
   await Promise.all(parts.core.state().peers.map((peer) => replayPeer(parts, peer, limit)));
   signal.throwIfAborted();
@@ -149,7 +177,10 @@ async function replayAll(parts: Parts, epoch: number, signal: AbortSignal): Prom
 /** A peer that is away is asked again later. */
 async function replayPeer({ core, peers, replay, postponed }: Parts, peer: Peer, signal: AbortSignal): Promise<void> {
   try {
-    await orAbort(replayFrom(peers.journal(targetOf(core, peer)), replay, signal, postponed), signal);
+    await orAbort(
+      replayFrom(peers.journal(targetOf(core, peer)), replay, { signal, postponed, log: core.log }),
+      signal,
+    );
   } catch (error) {
     core.log.debug({ peer: peer.host, err: error }, "a peer's journal could not be replayed now");
   }
@@ -189,7 +220,7 @@ async function runLater(parts: Parts, stop: AbortSignal): Promise<void> {
 }
 
 async function doLater(parts: Parts, epoch: number, signal: AbortSignal, unsettled: boolean): Promise<void> {
-  await replayFrom(ownJournal(parts, epoch), parts.replay, signal, parts.postponed);
+  await replayOwn(parts, epoch, signal);
   for (const peer of parts.core.state().peers) {
     await replayPeer(parts, peer, AbortSignal.any([signal, AbortSignal.timeout(LATER_PEER_MS)]));
   }

@@ -1,8 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { silentLog } from '../../../operator/runtime/log.js';
 import { reply } from '../../lib/lmtp/reply.js';
+import { DoveadmError } from '../doveadm.js';
 import type { Delivery, EntryName } from './journal.js';
-import { createPostponed, createReplayer, createUnderWay, type Replayed, replayFrom, type Source } from './replay.js';
+import {
+  createPostponed,
+  createReplayer,
+  createUnderWay,
+  NobodyAnswers,
+  type Replayed,
+  replayFrom,
+  type Source,
+} from './replay.js';
 
 const delivery = (mailbox: string, id = 'id'): Delivery => ({
   mailbox,
@@ -92,22 +101,56 @@ describe('a journal', () => {
     };
     const postponed = createPostponed();
     const signal = new AbortController().signal;
-    expect(await replayFrom(source(names, done), replay, signal, postponed)).toBe(2);
+    expect(await replayFrom(source(names, done), replay, { signal, postponed, log: silentLog })).toEqual({
+      held: 3,
+      left: 2,
+    });
     expect(done.sort()).toEqual(['1', '2']);
     expect(tried.filter((id) => id !== '2')).toEqual(['1', '3', '4']);
     tried.length = 0;
-    await replayFrom(source(names, done), replay, signal, postponed);
+    await replayFrom(source(names, done), replay, { signal, postponed, log: silentLog });
     expect(tried).not.toContain('3');
     expect(tried).toContain('4');
+  });
+
+  const options = (signal = new AbortController().signal) => ({
+    signal,
+    postponed: createPostponed(),
+    log: silentLog,
+  });
+
+  it('is replayed though one mailbox is broken, or one entry', async () => {
+    const names = [entry('amy', '1'), entry('bob', '2'), entry('cat', '3')];
+    const broken = async ({ id }: Delivery): Promise<Replayed> => {
+      if (id === '2') throw new DoveadmError('no', 75);
+      if (id === '3') throw new Error('connection reset');
+      return 'held';
+    };
+    expect(await replayFrom(source(names, []), broken, options())).toEqual({ held: 1, left: 2 });
+    const alone = async (): Promise<Replayed> => {
+      throw new DoveadmError('no', 75);
+    };
+    expect(await replayFrom(source(names, []), alone, options())).toEqual({ held: 0, left: 3 });
+  });
+
+  it('is not said to be replayed when nobody answers', async () => {
+    let tried = 0;
+    const silent = async (): Promise<Replayed> => {
+      tried += 1;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      throw new Error('connection refused');
+    };
+    const names = Array.from({ length: 100 }, (_, n) => entry(`user${n}`, `${n}`));
+    await expect(replayFrom(source(names, []), silent, options())).rejects.toThrow(NobodyAnswers);
+    expect(tried).toBeLessThan(10);
+    await expect(replayFrom(source([entry('amy', '1')], []), silent, options())).rejects.toThrow(NobodyAnswers);
   });
 
   it('is left alone when the role is lost', async () => {
     const controller = new AbortController();
     controller.abort();
     const replay = async (): Promise<Replayed> => 'held';
-    await expect(
-      replayFrom(source([entry('amy', '1')], []), replay, controller.signal, createPostponed()),
-    ).rejects.toThrow();
+    await expect(replayFrom(source([entry('amy', '1')], []), replay, options(controller.signal))).rejects.toThrow();
   });
 });
 

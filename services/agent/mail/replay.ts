@@ -7,7 +7,8 @@ import { withDeliveryId } from '../../lib/header.js';
 import type { LmtpClient } from '../../lib/lmtp/client.js';
 import { isPositive, reply } from '../../lib/lmtp/reply.js';
 import { type Recent, recent } from '../../lib/recent.js';
-import type { Delivery, EntryName } from './journal.js';
+import { DoveadmError } from '../doveadm.js';
+import { BrokenEntry, type Delivery, type EntryName } from './journal.js';
 
 /**
  * What became of an entry. `held`: the mailbox has it now. `gone`: there is no such mailbox. `refused`: not now, by the mailbox's
@@ -108,39 +109,81 @@ const keyOf = ({ mailbox, id, epoch }: EntryName): string => `${mailbox} ${id} $
 /** How many mailboxes at a time. */
 const WIDTH = 4;
 
+/** How an attempt to replay a journal ended. */
+export interface Replay {
+  readonly held: number;
+  /** Entries that are left: refused, without a mailbox, or with an error that is theirs alone. */
+  readonly left: number;
+}
+
+/** Neither the directory nor Dovecot answers. */
+export class NobodyAnswers extends Error {
+  override readonly name = 'NobodyAnswers';
+}
+
+/** So many mailboxes in a row without an answer, and none with one: it isn't them. */
+const SILENT_LIMIT = 3;
+
 /**
- * Replays what a journal has of earlier epochs: mailboxes side by side, the messages of one in order. What is refused or has no
- * mailbox stays where it is, to be tried again later.
- * @returns how many entries are left.
+ * Replays what a journal has of earlier epochs: mailboxes side by side, the messages of one in order. One mailbox that can't be
+ * delivered to keeps nobody else waiting: what is refused, has no mailbox or fails stays where it is, to be tried again later.
+ * @throws NobodyAnswers when not one could be tried, or the signal's reason.
  */
 export async function replayFrom(
   source: Source,
   replay: Replayer,
-  signal: AbortSignal,
-  postponed: Postponed,
-): Promise<number> {
-  const queues = new Map<string, EntryName[]>();
-  for (const entry of await source.list()) {
-    if (postponed.get(keyOf(entry))) continue;
-    const queue = queues.get(entry.mailbox);
-    if (queue) queue.push(entry);
-    else queues.set(entry.mailbox, [entry]);
-  }
-  const waiting = [...queues.values()];
-  let left = 0;
+  { signal, postponed, log }: { signal: AbortSignal; postponed: Postponed; log: Log },
+): Promise<Replay> {
+  const waiting = queuesOf((await source.list()).filter((entry) => !postponed.get(keyOf(entry))));
+  const counts = { held: 0, left: 0 };
+  const silent = new Set<string>();
   const one = async (entry: EntryName): Promise<void> => {
     signal.throwIfAborted();
-    const result = await replayOne(source, replay, entry);
-    if (result !== 'held') left += 1;
-    if (result === 'gone' || result === 'refused') postponed.set(keyOf(entry), true);
+    const result = await attempt(source, replay, entry, log);
+    signal.throwIfAborted();
+    counts[result === 'held' ? 'held' : 'left'] += 1;
+    if (result === 'silent') silent.add(entry.mailbox);
+    else if (result !== 'held' && result !== 'later') postponed.set(keyOf(entry), true);
+    if (counts.held === 0 && silent.size >= SILENT_LIMIT) throw new NobodyAnswers('no mailbox can be asked');
   };
   const worker = async (): Promise<void> => {
     for (let queue = waiting.shift(); queue; queue = waiting.shift()) {
       for (const entry of queue) await one(entry);
     }
   };
-  await Promise.all(Array.from({ length: WIDTH }, worker));
-  return left;
+  const ended = await Promise.allSettled(Array.from({ length: WIDTH }, worker));
+  for (const end of ended) if (end.status === 'rejected') throw end.reason;
+  if (counts.held === 0 && silent.size > 0) throw new NobodyAnswers('no mailbox can be asked');
+  return counts;
+}
+
+function queuesOf(entries: readonly EntryName[]): EntryName[][] {
+  const queues = new Map<string, EntryName[]>();
+  for (const entry of entries) {
+    const queue = queues.get(entry.mailbox);
+    if (queue) queue.push(entry);
+    else queues.set(entry.mailbox, [entry]);
+  }
+  return [...queues.values()];
+}
+
+/** `failed`: the entry's, or its mailbox's, own fault. `silent`: nobody answered. */
+async function attempt(
+  source: Source,
+  replay: Replayer,
+  entry: EntryName,
+  log: Log,
+): Promise<Replayed | 'failed' | 'silent'> {
+  try {
+    return await replayOne(source, replay, entry);
+  } catch (error) {
+    const own = error instanceof DoveadmError || error instanceof BrokenEntry;
+    log.error(
+      { mailbox: entry.mailbox, delivery: entry.id, err: error },
+      'a message of a journal could not be replayed',
+    );
+    return own ? 'failed' : 'silent';
+  }
 }
 
 async function replayOne(source: Source, replay: Replayer, entry: EntryName): Promise<Replayed> {
