@@ -262,7 +262,8 @@ function standIn(directory: Directory): DirectoryPool {
   return {
     ask: async ({ sql, values = [] }) => {
       const name = /directory_v1\.(\w+)/.exec(sql)?.[1] ?? '';
-      return [{ found: answers[name]?.(String(values[0])) ?? null, expected: false }] as never;
+      const found = answers[name]?.(String(values[0])) ?? null;
+      return [{ found, leads_to: found && directory[found], expected: false }] as never;
     },
     setTls: () => undefined,
     isReachable: () => true,
