@@ -54,10 +54,10 @@ function send(target: Target, body: unknown, { timeoutMs = 10_000, signal }: Cal
       });
     });
     // Not the socket's idle time: the whole answer has to be there by then.
-    const timer = setTimeout(
-      () => outgoing.destroy(new Error(`agent: ${target.path}: no answer in ${timeoutMs} ms`)),
-      timeoutMs,
-    );
+    const timer = setTimeout(() => {
+      reject(new Error(`agent: ${target.path}: no answer in ${timeoutMs} ms`));
+      outgoing.destroy();
+    }, timeoutMs);
     outgoing.on('close', () => clearTimeout(timer));
     outgoing.on('error', reject);
     outgoing.end(text);

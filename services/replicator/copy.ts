@@ -136,10 +136,10 @@ interface Look {
   readonly here: string;
 }
 
-async function look({ verbs, signal }: CopyContext, { user }: Mailbox, peer: Peer): Promise<Look> {
+async function look({ verbs, signal }: CopyContext, mailbox: Mailbox, peer: Peer): Promise<Look> {
   const [here, there] = await Promise.all([
-    verbs.inventory(user, signal),
-    verbs.peerInventory(peer.member, user, signal),
+    verbs.inventory(mailbox, signal),
+    verbs.peerInventory(peer.member, mailbox, signal),
   ]);
   return { differences: differences(here, there), here: JSON.stringify(here) };
 }

@@ -24,9 +24,14 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('notices', () => {
   it('are lines of a UUID, and maybe an address; anything else is left out', () => {
-    expect(parseNotices(`${uuid(1)}\n${uuid(2)} ä@example.org\n\nnonsense\n${uuid(3).slice(4)}\n`)).toEqual([
+    expect(
+      parseNotices(
+        `${uuid(1)}\n${uuid(2)} ä@example.org\n\nnonsense\n${uuid(3).slice(4)}\n${uuid(4)} ${uuid(4)}@uuid.invalid\n`,
+      ),
+    ).toEqual([
       { uuid: uuid(1), user: undefined },
       { uuid: uuid(2), user: 'ä@example.org' },
+      { uuid: uuid(4), user: undefined },
     ]);
   });
 

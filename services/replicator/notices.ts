@@ -18,9 +18,14 @@ export function parseNotices(text: string): Notice[] {
   const notices: Notice[] = [];
   for (const line of text.split('\n')) {
     const [uuid = '', user] = line.split(' ');
-    if (UUID.test(uuid)) notices.push({ uuid, user: user === '' || user === '-' ? undefined : user });
+    if (UUID.test(uuid)) notices.push({ uuid, user: isAddress(user) ? user : undefined });
   }
   return notices;
+}
+
+/** The agents name a mailbox by its UUID when they speak with Dovecot; that is no address. */
+function isAddress(user: string | undefined): user is string {
+  return user !== undefined && user !== '' && user !== '-' && !user.endsWith('@uuid.invalid');
 }
 
 /** Users whose Sieve scripts have changed: tab-separated events with `field:user=…`. */

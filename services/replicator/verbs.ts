@@ -33,6 +33,12 @@ export interface SyncRequest {
   readonly full: boolean;
 }
 
+/** Its UUID is what it is; the address is for those who know no other name. */
+export interface Named {
+  readonly uuid: string;
+  readonly user: string;
+}
+
 export interface Verbs {
   /** @throws PeerAway. Cheap. */
   probe(peer: number, signal: AbortSignal): Promise<void>;
@@ -41,8 +47,8 @@ export interface Verbs {
    * this epoch only: one of an earlier epoch may be the only copy.
    */
   sync(request: SyncRequest, signal: AbortSignal): Promise<string>;
-  inventory(user: string, signal: AbortSignal): Promise<Inventory>;
-  peerInventory(peer: number, user: string, signal: AbortSignal): Promise<Inventory>;
+  inventory(mailbox: Named, signal: AbortSignal): Promise<Inventory>;
+  peerInventory(peer: number, mailbox: Named, signal: AbortSignal): Promise<Inventory>;
   /** Messages removed that were there twice with one delivery id. */
   dedupe(user: string, uuid: string, signal: AbortSignal): Promise<number>;
   copySieve(peer: number, uuid: string, signal: AbortSignal): Promise<void>;
@@ -66,10 +72,10 @@ export function createVerbs(agent: AgentClient): Verbs {
       const answer = await post('/v1/sync', { user, uuid, peer, state, full }, signal, SYNC_MS);
       return typeof answer.state === 'string' ? answer.state : '';
     },
-    inventory: async (user, signal) =>
-      inventorySchema.parse(await post('/v1/inventory', { user }, signal, INVENTORY_MS)),
-    peerInventory: async (peer, user, signal) =>
-      inventorySchema.parse(await post(`/v1/peers/${peer}/inventory`, { user }, signal, INVENTORY_MS)),
+    inventory: async ({ uuid, user }, signal) =>
+      inventorySchema.parse(await post('/v1/inventory', { user, uuid }, signal, INVENTORY_MS)),
+    peerInventory: async (peer, { uuid, user }, signal) =>
+      inventorySchema.parse(await post(`/v1/peers/${peer}/inventory`, { user, uuid }, signal, INVENTORY_MS)),
     dedupe: async (user, uuid, signal) => {
       const answer = await post('/v1/dedupe', { user, uuid }, signal, INVENTORY_MS);
       return typeof answer.removed === 'number' ? answer.removed : 0;
