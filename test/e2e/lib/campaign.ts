@@ -7,10 +7,11 @@ import { createPulse, type Pulse } from '../../ledger/pulse.js';
 import { type Random, random } from '../../ledger/random.js';
 import { copiesOf, read } from '../../ledger/reader.js';
 import { deliver } from '../../ledger/sender.js';
-import { addressOf, type FailoverSystem, password, shard, waitForEmptyQueues } from './failover-system.js';
+import { addressOf, type FailoverSystem, password, place, shard, waitForEmptyQueues } from './failover-system.js';
 import type { Fault } from './faults.js';
+import { keepLogs } from './kept-logs.js';
 import { waitFor } from './kube.js';
-import { leaseOf, primaryOf, waitUntilWhole } from './shard.js';
+import { leaseOf, podOf, primaryOf, waitUntilWhole } from './shard.js';
 
 export interface Load {
   accounts: readonly string[];
@@ -54,6 +55,7 @@ export async function startLoad(
   const ledger = createLedger();
   const over = new AbortController();
   const { signal } = over;
+  const logs = keepLogs(place.namespace, podOf(shard, 0).replace(/0$/, ''));
   const chance = random(seed);
   const deliveries = createPulse();
   const recipients = accounts.map((account) => ({ account, address: addressOf(account) }));
@@ -79,12 +81,14 @@ export async function startLoad(
   );
   const stop = async (): Promise<number[]> => {
     over.abort();
+    logs.stop();
     const [sent, read] = await Promise.all([sending, Promise.all(reading)]);
     const done = read.reduce((sum, { done }) => sum + done, 0);
     const reconnects = read.map(({ reconnects }) => reconnects);
     log(
       `deliveries ${JSON.stringify({ ...sent, replies: Object.fromEntries(sent.replies) })}; ${done} commands acknowledged, reconnects ${reconnects.join(', ')}`,
     );
+    log(`logs of the copies: ${logs.folder}`);
     return reconnects;
   };
   return { accounts, ledger, deliveries, readers, losses: [], earlier, chance: chance.fork('faults'), stop };
