@@ -77,7 +77,8 @@ describe('with 100,000 addresses', () => {
            (SELECT canonical FROM directory_v1.recipient(a)), directory_v1.forward_targets(a), u.shared, u.addresses,
            (SELECT mailbox FROM directory_v1.credentials(a)), (SELECT domain FROM directory_v1.sending(a)),
            (SELECT home FROM directory_v1.store_user(a, 'a', 'lmtp')) AS stored, directory_v1.mailbox_of(a),
-           directory_v1.address_of(u.uuid), directory_v1.move_target(a, 'a')
+           directory_v1.address_of(u.uuid), directory_v1.move_target(a, 'a'),
+           (SELECT home FROM directory_v1.store_user(u.uuid::text, 'a', 'doveadm')) AS named, directory_v1.lives_here(u.uuid, 'a')
     FROM (SELECT CASE WHEN i % 3 = 0 THEN 'nobody+' WHEN i < 50 THEN 'f' ELSE 'm' END || i * 37 || '@example.org' AS a
           FROM generate_series(1, 500) i) asked
     LEFT JOIN LATERAL (SELECT uuid, home, shared, addresses FROM directory_v1.userdb WHERE username = a OFFSET 0) u ON true`;
@@ -115,6 +116,7 @@ describe('with 100,000 addresses', () => {
     });
     expect(answers.filter((row) => row.home !== null)).toHaveLength(301);
     expect(answers.filter((row) => row.stored !== null)).toHaveLength(301);
+    expect(answers.filter((row) => row.named !== null && row.lives_here)).toHaveLength(301);
     expect(answers.filter((row) => row.forward_targets === 'x@outside.test')).toHaveLength(33);
     expect(count).toBe(0);
   });

@@ -137,3 +137,91 @@ it('a mailbox that moves is opened by dsync on both shards, and by nobody else w
   await step('settling', 'done');
   expect(await seen()).toBe('b lmtp, b imap, b doveadm');
 });
+
+describe('a mailbox by its UUID', () => {
+  const named = async (name: string, { on = 'a', protocol = 'doveadm', server = directory.test.server } = {}) =>
+    (await call('store', 'store_user', [name, on, protocol], server))[0];
+
+  it('is the same whoever has its address, for doveadm and on its shard only', async () => {
+    const ann = mailbox('ann');
+    await project(ann, mailbox('bob'));
+    const byAddress = await of('ann', { protocol: 'doveadm' });
+    expect(byAddress?.uuid).toBe(ann.uuid);
+    expect(await named(ann.uuid)).toEqual(byAddress);
+    expect(await named(`${ann.uuid}@uuid.invalid`)).toEqual(byAddress);
+    for (const protocol of ['imap', 'lmtp', 'sieve']) expect(await named(ann.uuid, { protocol })).toBeUndefined();
+    expect(await named(ann.uuid, { on: 'b' })).toBeUndefined();
+    expect(await named(randomUUID())).toBeUndefined();
+    expect(await named(`${ann.uuid}@example.org`)).toBeUndefined();
+    expect(await named(`x${ann.uuid}`)).toBeUndefined();
+
+    // Renamed, and the address given to another: a member that lags says the same about the UUIDs.
+    await caughtUp(directory.test);
+    await replica.query('postgres', 'SELECT pg_wal_replay_pause()');
+    const other = mailbox('other', { address: 'ann@example.org' });
+    try {
+      await project({ ...ann, address: 'amy@example.org' });
+      expect(await project(other)).toEqual(['written']);
+      expect(await of('ann', { protocol: 'doveadm' })).toMatchObject({ uuid: other.uuid });
+      expect(await of('ann', { protocol: 'doveadm', server: replica })).toMatchObject({ uuid: ann.uuid });
+      for (const server of [directory.test.server, replica]) {
+        expect(await named(ann.uuid, { server })).toMatchObject({ uuid: ann.uuid, home: byAddress?.home });
+      }
+      expect(await named(other.uuid, { server: replica })).toBeUndefined();
+    } finally {
+      await replica.query('postgres', 'SELECT pg_wal_replay_resume()');
+    }
+  });
+
+  it('is found on both shards while it moves', async () => {
+    const ann = mailbox('ann');
+    await project(ann);
+    const target = (name: string) => answer('store', 'move_target', [name, 'b']);
+    expect(await target(ann.uuid)).toBe(false);
+    expect(await answer('store', 'lives_here', [ann.uuid, 'b'])).toBe(false);
+    await directory.test.directory.startMoves([{ uuid: ann.uuid, toShard: 'b', objectUid: 'm' }]);
+    for (const on of ['a', 'b']) {
+      expect(await named(ann.uuid, { on })).toMatchObject({ uuid: ann.uuid });
+      expect(await answer('store', 'lives_here', [ann.uuid, on])).toBe(true);
+    }
+    expect(await target(ann.uuid)).toBe(true);
+    expect(await target(`${ann.uuid}@uuid.invalid`)).toBe(true);
+    expect(await answer('store', 'lives_here', [ann.uuid, 'c'])).toBe(false);
+    expect(await here('b')).toEqual([]);
+  });
+
+  const here = (on: string) => call('store', 'shard_mailboxes', [on]);
+
+  it('stays reachable after its end as long as it may be adopted again, and no longer', async () => {
+    const [ann, bob] = [mailbox('ann'), mailbox('bob', { deletionPolicy: 'Delete' })];
+    await project(ann, bob);
+    const tombstone = (box: typeof ann, graceSeconds?: number) =>
+      directory.test.directory.tombstoneMailboxes([{ uuid: box.uuid, objectUid: box.object.uid }], graceSeconds);
+    await tombstone(ann);
+    await tombstone(bob, 3600);
+    for (const { uuid } of [ann, bob]) {
+      expect(await named(uuid)).toMatchObject({ uuid, may_send: false, userdb_import: null });
+      expect(await answer('store', 'lives_here', [uuid, 'a'])).toBe(true);
+    }
+    expect(await of('ann', { protocol: 'doveadm' })).toBeUndefined();
+    const gone = { username: null };
+    expect(await here('a')).toHaveLength(2);
+    expect(await here('a')).toEqual(
+      expect.arrayContaining([
+        { uuid: ann.uuid, ...gone },
+        { uuid: bob.uuid, ...gone },
+      ]),
+    );
+    await directory.test.server.query(
+      'posthorn',
+      "UPDATE posthorn.mailboxes SET purge_after = now() + interval '30 seconds' WHERE purge_after IS NOT NULL",
+    );
+    expect(await named(bob.uuid)).toBeUndefined();
+    expect(await answer('store', 'lives_here', [bob.uuid, 'a'])).toBe(false);
+    const again = { ...mailbox('ann'), uuid: ann.uuid, adopt: true };
+    expect(await project(again)).toEqual(['written']);
+    expect(await here('a')).toEqual([{ uuid: ann.uuid, username: 'ann@example.org' }]);
+    await caughtUp(directory.test);
+    await expect(call('store', 'shard_mailboxes', ['a'], replica)).rejects.toThrow('may not know all');
+  });
+});
