@@ -8,9 +8,11 @@ export interface LocalAgent {
   /** What it said last; undefined when it doesn't answer. */
   state(): AgentState | undefined;
   /** Whether the mailbox has a message with this delivery id. Rejects when that can't be found out. */
-  search(user: string, delivery: string): Promise<boolean>;
+  search(user: string, mailbox: string, delivery: string): Promise<boolean>;
   /** Has the UIDs of a mailbox raised, if a failover made that necessary, before it gets its first message in an epoch. */
   gap(user: string, mailbox: string, state: AgentState): Promise<void>;
+  /** A delivery was made that another member may have made before. */
+  note(user: string, mailbox: string, delivery: string): Promise<void>;
   close(): void;
 }
 
@@ -54,15 +56,18 @@ export function connectAgent(options: LocalAgentOptions): LocalAgent {
 
   return {
     state: () => state,
-    search: async (user, delivery) => {
-      const { found } = await ask<{ found: unknown }>('POST', '/v1/search', { user, delivery }, 15_000);
+    search: async (user, uuid, delivery) => {
+      const { found } = await ask<{ found: unknown }>('POST', '/v1/search', { user, uuid, delivery }, 15_000);
       if (typeof found !== 'boolean') throw new Error('the agent did not say whether it found a message');
       return found;
     },
     gap: async (user, mailbox, { epoch, promotion }) => {
       if (promotion !== 'failover' || gapped.get(`${epoch} ${mailbox}`)) return;
-      await ask('POST', '/v1/gap', { user }, 15_000);
+      await ask('POST', '/v1/gap', { user, uuid: mailbox }, 15_000);
       gapped.set(`${epoch} ${mailbox}`, true);
+    },
+    note: async (user, uuid, delivery) => {
+      await ask('POST', '/v1/note', { user, uuid, delivery }, 15_000);
     },
     close: () => {
       closed = true;

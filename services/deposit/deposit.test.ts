@@ -277,6 +277,10 @@ describe('what is remembered', () => {
     world.state.openedAt = Date.now();
     await send([AMY]);
     expect(world.searches).toEqual([AMY]);
+    expect(world.notes).toEqual([]);
+    world.state.promotion = 'failover';
+    await send([BOB]);
+    expect(world.notes).toEqual([BOB]);
   });
 });
 
@@ -296,6 +300,20 @@ describe('mail is put off', () => {
       `250 2.0.0 <${AMY}> stored`,
       '451 4.3.0 the directory does not answer',
     ]);
+  });
+
+  it('when the address has got another mailbox while it was delivered', async () => {
+    let asked = 0;
+    world.options.mailboxOf = async () => {
+      asked += 1;
+      return asked === 1 ? 'uuid-amy' : 'uuid-of-another-amy';
+    };
+    await world.restart();
+    expect(await send([AMY])).toEqual(['451 4.3.0 the mailbox is not known here yet']);
+    expect(kept(0)).toEqual([]);
+    expect(await send([AMY])).toEqual(['250 2.0.0 the mailbox has this message']);
+    expect(world.searches.length).toBeGreaterThan(0);
+    expect(kept(0)).toEqual([`uuid-of-another-amy/${idOf(NOW)}`]);
   });
 
   it('while the same message is under way', async () => {

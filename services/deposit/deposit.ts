@@ -19,7 +19,7 @@ import type { Memory } from './memory.js';
 export interface DepositOptions {
   /** What the agent said last; undefined: it doesn't answer. */
   readonly state: () => AgentState | undefined;
-  readonly agent: Pick<LocalAgent, 'search' | 'gap'>;
+  readonly agent: Pick<LocalAgent, 'search' | 'gap' | 'note'>;
   /** The primary: Dovecot's LMTP beside us. */
   readonly primary: Pick<LmtpClient, 'deliver'>;
   readonly journal: Journal;
@@ -57,6 +57,8 @@ interface Part {
   readonly user: string;
   /** What the primary said; undefined: it has still to be asked. */
   primary?: Reply | undefined;
+  /** It was looked for first, in vain: another member may have it. */
+  doubtful?: boolean;
 }
 
 interface Job {
@@ -112,12 +114,10 @@ async function depositAll(options: DepositOptions, job: Job, parts: Part[]): Pro
   for (const part of free) memory.set(part.mailbox, job.id, 'pending');
   try {
     await Promise.all(free.map((part) => lookBefore(options, job, part, before)));
-    await giveToPrimary(
-      options,
-      job,
-      free.filter((part) => part.primary === undefined),
-      before,
-    );
+    const given = free.filter((part) => part.primary === undefined);
+    await giveToPrimary(options, job, given, before);
+    await Promise.all(given.map((part) => checkOwner(options, job.id, part)));
+    for (const part of given) noteDoubt(options, job, part);
   } finally {
     for (const part of free) settle(memory, job.id, part, before.get(part));
   }
@@ -146,7 +146,8 @@ async function lookBefore(
   }
   try {
     const doubtful = known === 'unclear' || memory.mayHaveForgotten(receivedAt(message.content), state.openedAt);
-    if (doubtful && (await agent.search(part.user, id))) part.primary = THERE;
+    part.doubtful = doubtful;
+    if (doubtful && (await agent.search(part.user, part.mailbox, id))) part.primary = THERE;
     else await agent.gap(part.user, part.mailbox, state);
   } catch (error) {
     log.warn({ mailbox: part.mailbox, delivery: id, err: error }, 'the agent could not be asked');
@@ -180,6 +181,27 @@ async function giveToPrimary(
       before.set(part, 'unclear');
       log.warn({ mailbox: part.mailbox, delivery: id }, 'the primary gave no answer to a message');
     }
+  });
+}
+
+/**
+ * Dovecot went by the address. When that has got another mailbox meanwhile, nobody knows which of the two has the message, and a
+ * journal entry would bring it into the other: it is tried again, and looked for first.
+ */
+async function checkOwner({ mailboxOf, memory }: DepositOptions, id: string, part: Part): Promise<void> {
+  if (part.primary === undefined || !isPositive(part.primary)) return;
+  const mailbox = await mailboxOf(part.address).catch(() => part.mailbox);
+  if (mailbox === part.mailbox) return;
+  part.primary = NO_MAILBOX;
+  if (mailbox !== undefined) memory.set(mailbox, id, 'unclear');
+}
+
+/** The lost primary may have stored it before it was lost: see the agent's dedupe. Nobody waits for this. */
+function noteDoubt({ agent, log }: DepositOptions, { id, state }: Job, part: Part): void {
+  const delivered = part.primary !== undefined && isPositive(part.primary);
+  if (!part.doubtful || !delivered || state.promotion !== 'failover') return;
+  agent.note(part.user, part.mailbox, id).catch((error: unknown) => {
+    log.info({ mailbox: part.mailbox, delivery: id, err: error }, 'a delivery could not be noted');
   });
 }
 

@@ -33,21 +33,21 @@ export interface JournalOptions {
 
 export function createJournal(options: JournalOptions): Journal {
   const circuits = new Map<string, Circuit>();
-  const tryPeer = async (peer: Peer, entry: Entry, epoch: number, deadline: number): Promise<boolean> => {
+  const tryPeer = async (peer: Peer, entry: Entry, state: AgentState, deadline: number): Promise<boolean> => {
     // A network and a disk that are slow, and a large message.
     const allowed = (options.timeoutMs ?? 5_000) + entry.content.length / SLOWEST;
     const timeoutMs = Math.min(deadline - performance.now(), allowed);
     if (timeoutMs <= 0) return false;
-    const result = await put(options, peer, entry, epoch, timeoutMs);
+    const result = await put(options, peer, entry, state, timeoutMs);
     const circuit = circuits.get(keyOf(peer)) ?? newCircuit();
     circuits.set(keyOf(peer), result === 'failed' ? failed(circuit, Date.now()) : succeeded());
     return result === 'kept';
   };
   let aloneSince: number | undefined;
   return {
-    keep: async (entry, { peers, epoch }, deadline) => {
-      for (const peer of candidates(peers, circuits)) {
-        if (!(await tryPeer(peer, entry, epoch, deadline))) continue;
+    keep: async (entry, state, deadline) => {
+      for (const peer of candidates(state.peers, circuits)) {
+        if (!(await tryPeer(peer, entry, state, deadline))) continue;
         aloneSince = undefined;
         return true;
       }
@@ -80,7 +80,7 @@ async function put(
   { client, onPut, log }: JournalOptions,
   peer: Peer,
   entry: Entry,
-  epoch: number,
+  { epoch, shard }: AgentState,
   timeoutMs: number,
 ): Promise<'kept' | 'refused' | 'failed'> {
   const started = performance.now();
@@ -91,6 +91,7 @@ async function put(
       path: `/v1/journal/${entry.mailbox}/${entry.id}`,
       headers: {
         'x-epoch': String(epoch),
+        'x-shard': shard,
         'x-recipient': encodeURIComponent(entry.recipient),
         'x-sender': encodeURIComponent(entry.sender),
       },

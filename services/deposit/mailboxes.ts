@@ -4,7 +4,7 @@ import { recent } from '../lib/recent.js';
 
 const REMEMBERED = 20_000;
 /** An address that is deleted and made again has another mailbox from then on. */
-const REMEMBERED_MS = 5_000;
+const REMEMBERED_MS = 1_000;
 
 /** UUID of the mailbox of an address, whose detail (`+…`) doesn't count; undefined when no member knows one. */
 export function mailboxLookup(directory: DirectoryPool): (address: string) => Promise<string | undefined> {

@@ -196,8 +196,11 @@ function startDovecot(
   for (const [file, text] of Object.entries(renderRole(loadTemplates(), 'dovecot', 'store', { ...given, ...more }))) {
     writeFileSync(join(folder, 'config', file), file === 'dovecot.conf' ? adapt(text, port) : text);
   }
-  const users = Object.entries(directory).map(
-    ([address, uuid]) => `${address}:::::/srv/mail/mailboxes/${uuid.slice(0, 2)}/${uuid}::uuid=${uuid}`,
+  // By address, and by UUID as store_user answers doveadm.
+  const users = Object.entries(directory).flatMap(([address, uuid]) =>
+    [address, `${uuid}@uuid.invalid`].map(
+      (name) => `${name}:::::/srv/mail/mailboxes/${uuid.slice(0, 2)}/${uuid}::uuid=${uuid}`,
+    ),
   );
   writeFileSync(join(folder, 'config/users'), `${users.join('\n')}\n`);
   writeFileSync(join(folder, 'config/mode.conf'), `doveadm_api_key = ${KEY}\nprotocols = imap lmtp sieve\n`);

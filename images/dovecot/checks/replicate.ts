@@ -269,7 +269,12 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     const mailbox = directory[user] ?? '';
     const [first, second] = [message('journalled'), message('there already')];
     const put = async (content: string, epoch: number, of = mailbox): Promise<number> => {
-      const headers = { 'x-epoch': String(epoch), 'x-recipient': user, 'x-sender': 'eve%40outside.example' };
+      const headers = {
+        'x-shard': 'a',
+        'x-epoch': String(epoch),
+        'x-recipient': user,
+        'x-sender': 'eve%40outside.example',
+      };
       const path = `/v1/journal/${of}/${idOf(content)}`;
       const peer = { host: 'localhost', port: b.peerPort };
       return (await client.request(peer, { method: 'PUT', path, headers, body: Buffer.from(content), timeoutMs: 5000 }))
@@ -299,7 +304,7 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     const mailbox = directory[user] ?? '';
     const epoch = a.state.epoch;
     const content = message('at the peer');
-    const headers = { 'x-epoch': String(epoch), 'x-recipient': user, 'x-sender': '' };
+    const headers = { 'x-shard': 'a', 'x-epoch': String(epoch), 'x-recipient': user, 'x-sender': '' };
     const peer = { host: 'localhost', port: b.peerPort };
     const path = `/v1/journal/${mailbox}/${idOf(content)}`;
     await client.request(peer, { method: 'PUT', path, headers, body: Buffer.from(content), timeoutMs: 5000 });
@@ -319,13 +324,41 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     assert.deepEqual(await subjects(b, user), ['INBOX: at the peer']);
   },
 
+  'what was removed after its replay does not come back with the old primary': async (world) => {
+    const { shard, a, b, user, client } = world;
+    const mailbox = directory[user] ?? '';
+    const epoch = a.state.epoch;
+    const contents = ['removed', 'removed, but kept there', 'kept'].map((subject) => message(subject));
+    for (const content of contents) {
+      await a.deliver(user, identified(content));
+      const headers = { 'x-shard': 'a', 'x-epoch': String(epoch), 'x-recipient': user, 'x-sender': '' };
+      const path = `/v1/journal/${mailbox}/${idOf(content)}`;
+      const peer = { host: 'localhost', port: b.peerPort };
+      await client.request(peer, { method: 'PUT', path, headers, body: Buffer.from(content), timeoutMs: 5000 });
+    }
+    await run(a, 'mailboxCreate', { user, mailbox: ['Archive'] });
+    await run(a, 'move', { user, destinationMailbox: 'Archive', query: ['mailbox', 'INBOX', 'subject', 'kept there'] });
+    // a is lost before anything is synced; b replays, and the person removes two of three
+    shard.primary(b, epoch + 1, 'failover');
+    await b.mail.replay(epoch + 1, b.mode.controller.signal);
+    assert.equal((await b.messages(user)).length, 3);
+    await run(b, 'expunge', { user, query: ['mailbox', 'INBOX', 'subject', 'removed'] });
+    // a comes back
+    await synced(b, user, { full: true });
+    assert.equal((await b.messages(user)).length, 4);
+    assert.deepEqual((await b.ask('POST', '/v1/dedupe', { user, uuid: mailbox })).body, { removed: 2 });
+    await synced(b, user, { full: true });
+    await assertEqual(world);
+    assert.deepEqual(await subjects(a, user), ['Archive: removed, but kept there', 'INBOX: kept']);
+  },
+
   'nobody but a store of the epoch gets in': async ({ shard, a, b, user }) => {
     const peer = { host: 'localhost', port: b.peerPort };
     const epoch = a.state.epoch;
     const dsync = async (client: PeerClient, of: number): Promise<void> => {
       const stream = await client.upgrade(peer, 'dsync', {
         path: '/v1/dsync',
-        headers: { 'x-epoch': String(of) },
+        headers: { 'x-shard': 'a', 'x-epoch': String(of) },
         timeoutMs: 3000,
       });
       stream.destroy();
@@ -353,7 +386,7 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     await assert.rejects(
       store.upgrade({ host: 'localhost', port: a.peerPort }, 'dsync', {
         path: '/',
-        headers: { 'x-epoch': String(epoch) },
+        headers: { 'x-shard': 'a', 'x-epoch': String(epoch) },
         timeoutMs: 3000,
       }),
       /409/,
@@ -369,7 +402,7 @@ const checks: Record<string, (world: World) => Promise<void>> = {
     const open = () =>
       client.upgrade(peer, 'dsync', {
         path: '/v1/dsync',
-        headers: { 'x-epoch': String(a.state.epoch) },
+        headers: { 'x-shard': 'a', 'x-epoch': String(a.state.epoch) },
         timeoutMs: 3000,
       });
     const ended = async (stream: Awaited<ReturnType<typeof open>>): Promise<void> => {

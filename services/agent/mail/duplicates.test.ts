@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Candidate, duplicates } from './duplicates.js';
+import { type Candidate, duplicates, returned } from './duplicates.js';
 
 const message = (id: string, guid: string, folder = 'INBOX', touched = 0): Candidate => ({
   id,
@@ -7,6 +7,7 @@ const message = (id: string, guid: string, folder = 'INBOX', touched = 0): Candi
   folder,
   uid: guid,
   touched,
+  plain: folder === 'INBOX' && touched === 0,
 });
 /** A GUID names its delivery by its first letter. */
 const found = async (...messages: Candidate[]): Promise<string[]> =>
@@ -38,5 +39,28 @@ describe('duplicates', () => {
 
   it('can be three', async () => {
     expect(await found(message('x', 'c1'), message('x', 'a1'), message('x', 'b1'))).toEqual(['INBOX b1', 'INBOX c1']);
+  });
+});
+
+describe('what came back', () => {
+  const twins = [{ id: 'x', guid: 'ours' }];
+  const back = (...messages: Candidate[]): string[] => returned(messages, twins).map(({ guid }) => guid);
+
+  it('goes when the one that was delivered here is gone', () => {
+    expect(back(message('x', 'theirs'), message('y', 'other'))).toEqual(['theirs']);
+  });
+
+  it('is a duplicate when ours is still there, wherever', () => {
+    expect(back(message('x', 'theirs'), message('x', 'ours', 'Kept'))).toEqual([]);
+  });
+
+  it('stays when somebody has done something with it there', () => {
+    expect(back(message('x', 'theirs', 'Archive'))).toEqual([]);
+    expect(back(message('x', 'theirs'), message('x', 'theirs', 'Archive'))).toEqual([]);
+    expect(back(message('x', 'theirs', 'INBOX', 1))).toEqual([]);
+  });
+
+  it('is nothing where nothing was delivered again', () => {
+    expect(returned([message('x', 'theirs')], [])).toEqual([]);
   });
 });

@@ -9,6 +9,8 @@ export interface Candidate {
   readonly uid: string;
   /** The more the person did with it, the higher. */
   readonly touched: number;
+  /** It lies in INBOX as it was delivered, or read. */
+  readonly plain: boolean;
 }
 
 /**
@@ -36,6 +38,23 @@ export async function duplicates(
     superfluous.push(...[...deliveries.values()].sort(better).slice(1).flat());
   }
   return superfluous;
+}
+
+/**
+ * Those that came back with another member's volume after the person had removed them here: the delivery was made again here, as the
+ * message `guid`, of which there is no trace left. A copy with which somebody did something on the other member is kept.
+ */
+export function returned(
+  messages: readonly Candidate[],
+  twins: readonly { readonly id: string; readonly guid: string }[],
+): Candidate[] {
+  const ours = new Map<string, Set<string>>();
+  for (const { id, guid } of twins) ours.set(id, (ours.get(id) ?? new Set()).add(guid));
+  return groups(messages, ({ id }) => id)
+    .filter((same) => ours.has(same[0]?.id ?? ''))
+    .filter((same) => !same.some(({ id, guid }) => ours.get(id)?.has(guid)))
+    .filter((same) => same.every(({ plain }) => plain))
+    .flat();
 }
 
 function groups(messages: readonly Candidate[], key: (message: Candidate) => string): Candidate[][] {

@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { recent } from '../../lib/recent.js';
 import type { AgentState } from '../ports.js';
+import { doveadmUser } from './name.js';
 import { homeOf } from './sieve.js';
 
 export interface Gaps {
@@ -28,7 +29,7 @@ export function createGaps({ mailRoot, state, raise }: GapOptions): Gaps {
   const raiseOnce = async (user: string, mailbox: string, epoch: number): Promise<boolean> => {
     const home = homeOf(mailRoot, mailbox);
     if ((await readMark(home)) >= epoch) return false;
-    await raise(user);
+    await raise(doveadmUser({ user, uuid: mailbox }));
     await writeMark(home, epoch);
     return true;
   };

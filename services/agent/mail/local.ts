@@ -6,9 +6,11 @@ import type { Core } from '../ports.js';
 import type { Addresses } from './addresses.js';
 import type { Gaps } from './gap.js';
 import { HttpError, readJson, sendJson } from './http.js';
-import { dedupe, hasDelivery, inventory } from './mailbox.js';
+import { dedupe, guidsOf, hasDelivery, inventory } from './mailbox.js';
+import { doveadmUser, type Who } from './name.js';
 import { type Peers, type Target, targetOf } from './peers.js';
 import type { UnderWay } from './replay.js';
+import type { Twins } from './replayed.js';
 import { homeOf, readScripts } from './sieve.js';
 import { type SyncResult, sync } from './sync.js';
 
@@ -22,12 +24,13 @@ export interface LocalOptions {
   readonly addresses: Addresses;
   readonly gaps: Gaps;
   readonly underWay: UnderWay;
+  readonly twins: Twins;
   readonly socketFolder: string;
   readonly onSync?: (result: SyncResult, seconds: number) => void;
 }
 
-const user = z.object({ user: z.string().min(1) });
-const remote = z.object({ host: z.string().min(1), port: z.number(), epoch: z.number(), user: z.string().min(1) });
+const who = z.object({ user: z.string().min(1), uuid: z.string().optional() });
+const remote = who.extend({ host: z.string().min(1), port: z.number(), epoch: z.number() });
 const syncBody = z.object({
   user: z.string().min(1),
   peer: z.number().optional(),
@@ -43,6 +46,8 @@ const scripts = z.object({
   files: z.array(z.object({ name: z.string(), mtime: z.number(), base64: z.string() })),
   active: z.string(),
 });
+
+const DELIVERY = z.string().regex(/^[0-9a-f]{64}$/);
 
 type Route = (options: LocalOptions, request: IncomingMessage) => Promise<unknown>;
 
@@ -87,29 +92,37 @@ function checkOpen(core: Core): void {
 const ROUTES: Readonly<Record<string, Route>> = {
   'POST /v1/sync': runSync,
   'POST /v1/inventory': async ({ core, slow }, request) => {
-    const { user: whose } = await readJson(request, user);
+    const whose = doveadmUser(await readJson(request, who));
     return { folders: await inventory(slow, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
   },
   'POST /v1/search': async ({ core, doveadm, underWay }, request) => {
-    const asked = await readJson(request, z.object({ user: z.string(), delivery: z.string().regex(/^[0-9a-f]{64}$/) }));
-    const look = () => hasDelivery(doveadm, asked.user, asked.delivery, { signal: core.modeSignal() });
+    const asked = await readJson(request, who.extend({ delivery: DELIVERY }));
+    const look = () => hasDelivery(doveadm, doveadmUser(asked), asked.delivery, { signal: core.modeSignal() });
     return { found: await underWay.search(asked.delivery, look) };
   },
-  'POST /v1/dedupe': async ({ core, slow }, request) => {
+  /** The deposit of a primary that followed a lost one has delivered what that one may have, too. */
+  'POST /v1/note': async (options, request) => {
+    checkOpen(options.core);
+    const asked = await readJson(request, who.extend({ uuid: z.string(), delivery: DELIVERY }));
+    await noteTwin(options, asked, asked.delivery);
+    return { ok: true };
+  },
+  'POST /v1/dedupe': async ({ core, slow, twins }, request) => {
     checkOpen(core);
-    const { user: whose } = await readJson(request, user);
-    return { removed: await dedupe(slow, whose, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
+    const asked = await readJson(request, who);
+    const known = asked.uuid === undefined ? [] : await twins.of(asked.uuid);
+    return { removed: await dedupe(slow, doveadmUser(asked), known, { signal: core.modeSignal(), timeoutMs: 60_000 }) };
   },
   'POST /v1/gap': async ({ core, addresses, gaps }, request) => {
     checkOpen(core);
-    const asked = await readJson(request, z.object({ user: z.string().min(1), uuid: z.string().optional() }));
+    const asked = await readJson(request, who);
     if (core.state().promotion !== 'failover') return { ok: true, raised: false };
     const mailbox = asked.uuid ?? (await addresses.mailboxOf(asked.user));
     if (mailbox === undefined) throw new HttpError(404, `${asked.user} has no mailbox that the directory knows`);
     return { ok: true, raised: await gaps.ensure(asked.user, mailbox) };
   },
   'POST /v1/kick': async ({ doveadm }, request) => {
-    const { user: whose } = await readJson(request, user);
+    const { user: whose } = await readJson(request, who);
     await doveadm.run('kick', { mask: [whose] });
     return { ok: true };
   },
@@ -118,8 +131,8 @@ const ROUTES: Readonly<Record<string, Route>> = {
     return readScripts(homeOf(core.mailRoot, uuid));
   },
   'POST /v1/remote/inventory': async ({ peers }, request) => {
-    const { host, port, epoch, user: move } = await readJson(request, remote);
-    return peers.inventory({ host, port, epoch, move }, move);
+    const { host, port, epoch, user: move, uuid } = await readJson(request, remote);
+    return peers.inventory({ host, port, epoch, move }, { user: move, uuid });
   },
   'POST /v1/remote/sieve': async ({ core, peers }, request) => {
     const asked = await readJson(request, remote.extend({ uuid: z.string() }));
@@ -132,8 +145,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
 const PEER_ROUTES: Readonly<
   Record<string, (options: LocalOptions, target: Target, request: IncomingMessage) => Promise<unknown>>
 > = {
-  'POST /inventory': async ({ peers }, target, request) =>
-    peers.inventory(target, (await readJson(request, user)).user),
+  'POST /inventory': async ({ peers }, target, request) => peers.inventory(target, await readJson(request, who)),
   'POST /reset': async ({ peers }, target, request) => {
     const { user: whose, uuid } = await readJson(request, z.object({ user: z.string().min(1), uuid: z.string() }));
     return peers.reset(target, whose, uuid);
@@ -151,6 +163,13 @@ const PEER_ROUTES: Readonly<
   },
 };
 
+/** Notes what a delivery has become here. What Sieve has thrown away leaves nothing to note. */
+export async function noteTwin({ doveadm, twins, core }: LocalOptions, whose: Who, id: string): Promise<void> {
+  if (whose.uuid === undefined) return;
+  const guids = await guidsOf(doveadm, doveadmUser(whose), id, { signal: core.modeSignal() });
+  for (const guid of new Set(guids)) await twins.note(whose.uuid, { id, guid, at: Date.now() });
+}
+
 /** With `uuid` the peer's journal is relieved of what this sync has brought. */
 async function runSync(options: LocalOptions, request: IncomingMessage): Promise<unknown> {
   const { core, peers } = options;
@@ -160,7 +179,7 @@ async function runSync(options: LocalOptions, request: IncomingMessage): Promise
   const marked = asked.uuid !== undefined && target.move === undefined ? asked.uuid : undefined;
   const mark = marked === undefined ? '' : (await peers.mark(target, marked)).mark;
   const started = performance.now();
-  const result = await sync(options, { ...asked, target }, core.modeSignal());
+  const result = await sync(options, { ...asked, user: doveadmUser(asked), target }, core.modeSignal());
   options.onSync?.(result, (performance.now() - started) / 1000);
   if (!result.ok || marked === undefined) return result;
   const { removed } = await peers.purge(target, marked, mark);

@@ -10,7 +10,7 @@ import { addressesIn } from './addresses.js';
 import { putAside } from './damage.js';
 import { createGaps } from './gap.js';
 import { type JournalStore, openJournal } from './journal.js';
-import { type LocalOptions, local } from './local.js';
+import { type LocalOptions, local, noteTwin } from './local.js';
 import { hasDelivery, inventory, raise } from './mailbox.js';
 import { createMailMetrics } from './metrics.js';
 import { startPeerServer } from './peer-server.js';
@@ -24,6 +24,7 @@ import {
   replayFrom,
   type Source,
 } from './replay.js';
+import { openTwins } from './replayed.js';
 import { sweep } from './sweep.js';
 import { sync } from './sync.js';
 
@@ -65,20 +66,7 @@ export const openMail: OpenMail = async (core, options) => {
     state: core.state,
     raise: (user) => raise(doveadm, user, { signal: core.modeSignal() }),
   });
-  const replayer = createReplayer({
-    addressOf: addresses.ownAddressOf,
-    search: (user, id) => hasDelivery(doveadm, user, id, { signal: core.modeSignal() }),
-    gap: gaps.ensure,
-    lmtp,
-    log: core.log,
-  });
   const underWay = createUnderWay();
-  const replay: Replayer = async (delivery) => {
-    const result = await underWay.replay(delivery.mailbox, delivery.id, () => replayer(delivery));
-    metrics.replayed(result);
-    return result;
-  };
-  const socketFolder = options.socketFolder ?? '/run/agent';
   const verbs: LocalOptions = {
     core,
     doveadm,
@@ -87,8 +75,22 @@ export const openMail: OpenMail = async (core, options) => {
     addresses,
     gaps,
     underWay,
-    socketFolder,
+    twins: openTwins(core.mailRoot),
+    socketFolder: options.socketFolder ?? '/run/agent',
     onSync: metrics.synced,
+  };
+  const replayer = createReplayer({
+    addressOf: addresses.ownAddressOf,
+    search: (user, id) => hasDelivery(doveadm, user, id, { signal: core.modeSignal() }),
+    gap: gaps.ensure,
+    lmtp,
+    note: (user, mailbox, id) => noteTwin(verbs, { user, uuid: mailbox }, id),
+    log: core.log,
+  });
+  const replay: Replayer = async (delivery) => {
+    const result = await underWay.replay(delivery.mailbox, delivery.id, () => replayer(delivery));
+    metrics.replayed(result);
+    return result;
   };
   const parts: Parts = {
     core,

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DELIVERY_ID_FIELD } from '../../lib/header.js';
 import { type CallOptions, type Doveadm, DoveadmError, type Parameters, type Row } from '../doveadm.js';
-import { type Candidate, duplicates } from './duplicates.js';
+import { type Candidate, duplicates, returned } from './duplicates.js';
+import type { Twin } from './replayed.js';
 
 /** A folder as two members compare it. */
 export interface Folder {
@@ -114,6 +115,13 @@ export async function hasDelivery(doveadm: Doveadm, user: string, id: string, op
   return rows.some(({ mailbox }) => mailbox !== undefined && !mailbox.startsWith(SHARED));
 }
 
+/** GUIDs of the messages in the person's own folders that have this delivery id. */
+export async function guidsOf(doveadm: Doveadm, user: string, id: string, options?: CallOptions): Promise<string[]> {
+  const query = ['header', DELIVERY_ID_FIELD, id];
+  const rows = await doveadm.run('fetch', { user, field: ['mailbox', 'guid'], query }, options);
+  return rows.filter(({ mailbox }) => mailbox?.startsWith(SHARED) === false).map(({ guid }) => guid ?? '');
+}
+
 /** How far UIDs and modification sequences are raised: more than a primary can have given before it told its replicas. */
 const UID_GAP = 10_000;
 const MODSEQ_GAP = 1_000_000;
@@ -136,9 +144,14 @@ export async function raise(doveadm: Doveadm, user: string, options?: CallOption
 
 /**
  * Removes what was delivered twice: the same delivery id, but stored by two deliveries. Copies that the person made are left
- * alone; see {@link duplicates}. The number of messages that were removed.
+ * alone; see {@link duplicates}. And what came back after it had been removed here; see {@link returned}. The number of messages that were removed.
  */
-export async function dedupe(doveadm: Doveadm, user: string, options?: CallOptions): Promise<number> {
+export async function dedupe(
+  doveadm: Doveadm,
+  user: string,
+  twins: readonly Twin[],
+  options?: CallOptions,
+): Promise<number> {
   const found: Candidate[] = [];
   const field = ['guid', 'uid', 'flags', `hdr.${DELIVERY_ID_FIELD.toLowerCase()}`];
   for (const status of await folders(doveadm, user, options)) {
@@ -146,10 +159,10 @@ export async function dedupe(doveadm: Doveadm, user: string, options?: CallOptio
       for (const row of rows) found.push(candidateOf(row, status));
     }
   }
-  const superfluous = await duplicates(
-    found.filter(({ id }) => id !== ''),
-    (message) => deliveryOf(doveadm, user, message, options),
-  );
+  const identified = found.filter(({ id }) => id !== '');
+  const back = returned(identified, twins);
+  const rest = identified.filter((message) => !back.includes(message));
+  const superfluous = [...back, ...(await duplicates(rest, (message) => deliveryOf(doveadm, user, message, options)))];
   for (const [folder, uids] of byFolder(superfluous)) {
     await doveadm.run('expunge', { user, query: ['mailbox-guid', folder, 'uid', uids.join(',')] }, options);
   }
@@ -157,12 +170,14 @@ export async function dedupe(doveadm: Doveadm, user: string, options?: CallOptio
 }
 
 function candidateOf(row: Row, { guid, name }: Status): Candidate {
+  const flags = flagsOf(row);
   return {
     id: row[`hdr.${DELIVERY_ID_FIELD.toLowerCase()}`] ?? '',
     guid: row.guid ?? '',
     folder: guid,
     uid: row.uid ?? '',
-    touched: flagsOf(row).length + (name === 'INBOX' ? 0 : 100),
+    touched: flags.length + (name === 'INBOX' ? 0 : 100),
+    plain: name === 'INBOX' && flags.every((flag) => flag === '\\Seen'),
   };
 }
 

@@ -10,8 +10,10 @@ import type { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { STORE_ROLE } from '../../lib/peer.js';
 import type { Core } from '../ports.js';
+import { addressesIn } from './addresses.js';
 import { HttpError, header, readBody, readJson, sendJson } from './http.js';
 import type { JournalStore } from './journal.js';
+import { doveadmUser } from './name.js';
 import { homeOf, readScripts, writeScripts } from './sieve.js';
 import { connectSocket, join2 } from './tunnel.js';
 
@@ -120,6 +122,9 @@ function checkStore(request: IncomingMessage): void {
 
 /** The epoch that a request shows. @throws HttpError 409 when a later one is known. */
 function checkEpoch(core: Core, request: IncomingMessage): number {
+  // A store of another shard has another's epochs.
+  if (header(request, 'x-shard') !== core.state().shard)
+    throw new HttpError(403, `this is shard ${core.state().shard}`);
   const text = header(request, 'x-epoch') ?? '';
   if (!/^\d{1,15}$/.test(text)) throw new HttpError(400, 'X-Epoch is missing');
   const epoch = Number(text);
@@ -136,16 +141,28 @@ function checkReplica(core: Core): void {
 
 /** A move of a mailbox from another shard: the directory must say so, and the epoch is this shard's. */
 async function checkMove(core: Core, request: IncomingMessage, user: string): Promise<void> {
-  const { shard, role, epoch } = core.state();
+  const { role, epoch } = core.state();
   if (role !== 'primary') throw new HttpError(409, `this member is ${role}`);
   if (header(request, 'x-epoch') !== String(epoch)) throw new HttpError(409, `the epoch is ${epoch}`);
+  if (!(await leadsHere(core, user))) throw new HttpError(403, `no move of ${user} leads here`);
+}
+
+async function leadsHere(core: Core, user: string): Promise<boolean> {
   const [row] = await core.directory.ask<{ expected: boolean | null }>({
     doing: 'look up a move',
     sql: 'SELECT directory_v1.move_target($1, $2) AS expected',
-    values: [user, shard],
+    values: [user, core.state().shard],
     unsure: ([found]) => found?.expected !== true,
   });
-  if (row?.expected !== true) throw new HttpError(403, `no move of ${user} leads here`);
+  return row?.expected === true;
+}
+
+/** What a move brings must be of the mailbox that moves. */
+async function checkMoved(core: Core, request: IncomingMessage, uuid: string): Promise<void> {
+  const move = header(request, 'x-move');
+  if (move === undefined) return;
+  const mailbox = await addressesIn(core.directory).mailboxOf(decodeURIComponent(move));
+  if (mailbox !== uuid) throw new HttpError(403, `${uuid} is not the mailbox that moves`);
 }
 
 /** Who may write here: the primary of our shard, or the source of a move. */
@@ -236,17 +253,17 @@ const ROUTES: Readonly<Record<string, PeerHandler>> = {
     sendJson(response, 200, request.url?.includes('users=0') ? { ...summary, users: [] } : summary);
   },
   'POST /v1/inventory': async ({ core, inventory }, request, response) => {
-    const { user } = await readJson(request, z.object({ user: z.string() }));
+    const who = await readJson(request, z.object({ user: z.string(), uuid: z.string().optional() }));
     if (header(request, 'x-move') === undefined) checkEpoch(core, request);
-    else await checkMove(core, request, user);
-    sendJson(response, 200, await inventory(user));
+    else await checkMove(core, request, who.user);
+    sendJson(response, 200, await inventory(doveadmUser(who)));
   },
   /** For a primary whose syncs of this mailbox fail again and again. */
   'POST /v1/reset': async ({ core, putAside }, request, response) => {
     checkEpoch(core, request);
     checkReplica(core);
     const { user, uuid } = await readJson(request, z.object({ user: z.string(), uuid: z.string() }));
-    const reset = await putAside(user, uuid);
+    const reset = await putAside(doveadmUser({ user, uuid }), uuid);
     if (reset) core.log.warn({ user, mailbox: uuid }, 'a damaged copy of a mailbox was put aside');
     sendJson(response, 200, { reset });
   },
@@ -258,10 +275,15 @@ const ROUTES: Readonly<Record<string, PeerHandler>> = {
   'POST /v1/sieve': async ({ core }, request, response) => {
     await checkWriter(core, request);
     const { uuid, files, active } = await readJson(request, scripts);
+    await checkMoved(core, request, uuid);
     await writeScripts(homeOf(core.mailRoot, uuid), { files, active });
     sendJson(response, 200, { ok: true });
   },
 };
+
+const EPOCH_CHECK_MS = 100;
+const MOVE_CHECK_MS = 5_000;
+const noAnswer = (): void => undefined;
 
 /** An upgrade to `dsync`: a stream to Dovecot's doveadm socket, as long as the epoch lasts. */
 async function accept(
@@ -279,12 +301,18 @@ async function accept(
     inside.destroy();
   };
   if (socket.destroyed || core.modeSignal().aborted) return end();
-  const move = header(request, 'x-move') !== undefined;
+  const move = header(request, 'x-move');
   const epoch = Number(header(request, 'x-epoch'));
   const signal = core.modeSignal();
   signal.addEventListener('abort', end, { once: true });
-  // The primary of an epoch that is over may not go on.
-  const timer = setInterval(() => !move && epoch < core.knownEpoch() && end(), 100);
+  // The primary of an epoch that is over may not go on, nor may a move that was called off: what it brought is being removed.
+  const timer =
+    move === undefined
+      ? setInterval(() => epoch < core.knownEpoch() && end(), EPOCH_CHECK_MS)
+      : setInterval(
+          () => void leadsHere(core, decodeURIComponent(move)).then((yes) => yes || end(), noAnswer),
+          MOVE_CHECK_MS,
+        );
   socket.once('close', () => {
     clearInterval(timer);
     signal.removeEventListener('abort', end);

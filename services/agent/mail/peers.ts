@@ -4,12 +4,15 @@ import type { PeerAddress, PeerAnswer, PeerClient } from '../../lib/peer.js';
 import type { Core, Peer } from '../ports.js';
 import { HttpError } from './http.js';
 import type { Delivery, EntryName, Summary } from './journal.js';
+import type { Who } from './name.js';
 import type { Source } from './replay.js';
 import type { Scripts } from './sieve.js';
 
 /** To which peer, and in which epoch. */
 export interface Target extends PeerAddress {
   readonly epoch: number;
+  /** Ours; where a mailbox moves to it is said by `move` alone. */
+  readonly shard?: string | undefined;
   /** The person whose mailbox moves to this other shard; otherwise it is a peer of our own shard. */
   readonly move?: string | undefined;
 }
@@ -18,7 +21,7 @@ export interface Peers {
   mark(target: Target, uuid: string): Promise<{ mark: string }>;
   purge(target: Target, uuid: string, mark: string): Promise<{ removed: number }>;
   summary(target: Target): Promise<Summary>;
-  inventory(target: Target, user: string): Promise<unknown>;
+  inventory(target: Target, who: Who): Promise<unknown>;
   /** Puts the peer's copy of a mailbox aside, if the peer can't read it. */
   reset(target: Target, user: string, uuid: string): Promise<{ reset: boolean }>;
   sieve(target: Target, uuid: string, scripts: Scripts): Promise<unknown>;
@@ -52,7 +55,7 @@ export function createPeers(client: PeerClient): Peers {
     mark: (target, uuid) => json(target, 'POST', '/v1/journal/mark', { uuid }),
     purge: (target, uuid, mark) => json(target, 'POST', '/v1/journal/purge', { uuid, mark }),
     summary: (target) => json(target, 'GET', '/v1/journal'),
-    inventory: (target, user) => json(target, 'POST', '/v1/inventory', { user }, INVENTORY_MS),
+    inventory: (target, who) => json(target, 'POST', '/v1/inventory', who, INVENTORY_MS),
     reset: (target, user, uuid) => json(target, 'POST', '/v1/reset', { user, uuid }, INVENTORY_MS),
     sieve: (target, uuid, scripts) => json(target, 'POST', '/v1/sieve', { uuid, ...scripts }),
     dsync: (target, signal) =>
@@ -65,8 +68,12 @@ export function createPeers(client: PeerClient): Peers {
   };
 }
 
-function headersFor({ epoch, move }: Target): Record<string, string> {
-  return { 'x-epoch': String(epoch), ...(move === undefined ? {} : { 'x-move': encodeURIComponent(move) }) };
+function headersFor({ epoch, move, shard }: Target): Record<string, string> {
+  return {
+    'x-epoch': String(epoch),
+    ...(shard === undefined ? {} : { 'x-shard': shard }),
+    ...(move === undefined ? {} : { 'x-move': encodeURIComponent(move) }),
+  };
 }
 
 function read<T>({ host }: Target, { status, body }: PeerAnswer): T {
@@ -86,5 +93,6 @@ async function readEntry(client: PeerClient, target: Target, entry: EntryName): 
 
 /** A peer of our own shard, in the epoch that is now. */
 export function targetOf(core: Core, { host, port }: Peer): Target {
-  return { host, port, epoch: core.state().epoch };
+  const { epoch, shard } = core.state();
+  return { host, port, epoch, shard };
 }

@@ -39,6 +39,7 @@ function world(answer = reply(250, '2.0.0 ok'), unclear = false) {
         return [{ reply: answer, unclear }];
       },
     },
+    note: async (user) => void steps.push(`note ${user}`),
     log: silentLog,
   });
   return { steps, has, replay };
@@ -49,9 +50,10 @@ describe('an entry of the journal', () => {
     const { replay, steps } = world();
     expect(await replay(delivery('amy'))).toBe('held');
     expect(steps).toEqual([
-      'search amy@new.example',
+      'search amy@uuid.invalid',
       'gap amy@new.example',
       'deliver amy@new.example X-Delivery-Id: id',
+      'note amy@new.example',
     ]);
   });
 
@@ -65,7 +67,7 @@ describe('an entry of the journal', () => {
     const { replay, steps, has } = world();
     has.add('id');
     expect(await replay(delivery('amy'))).toBe('held');
-    expect(steps).toEqual(['search amy@new.example']);
+    expect(steps).toEqual(['search amy@uuid.invalid']);
   });
 
   it('is kept when the mailbox refuses it, and fails when nothing is sure', async () => {

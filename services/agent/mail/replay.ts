@@ -9,6 +9,7 @@ import { isPositive, reply } from '../../lib/lmtp/reply.js';
 import { type Recent, recent } from '../../lib/recent.js';
 import { DoveadmError } from '../doveadm.js';
 import { BrokenEntry, type Delivery, type EntryName } from './journal.js';
+import { doveadmUser } from './name.js';
 
 /**
  * What became of an entry. `held`: the mailbox has it now. `gone`: there is no such mailbox. `refused`: not now, by the mailbox's
@@ -58,6 +59,8 @@ export interface ReplayerOptions {
   /** Before a mailbox gets its first message in an epoch. */
   readonly gap: (user: string, mailbox: string) => Promise<unknown>;
   readonly lmtp: Pick<LmtpClient, 'deliver'>;
+  /** It was delivered here, and another member may have it, too. */
+  readonly note: (user: string, mailbox: string, id: string) => Promise<void>;
   readonly log: Log;
 }
 
@@ -66,11 +69,11 @@ export type Replayer = (delivery: Delivery) => Promise<Replayed>;
 
 const TIMEOUT_MS = 30_000;
 
-export function createReplayer({ addressOf, search, gap, lmtp, log }: ReplayerOptions): Replayer {
+export function createReplayer({ addressOf, search, gap, lmtp, note, log }: ReplayerOptions): Replayer {
   return async ({ mailbox, id, sender, content }) => {
     const user = await addressOf(mailbox);
     if (user === undefined) return 'gone';
-    if (await search(user, id)) return 'held';
+    if (await search(doveadmUser({ user, uuid: mailbox }), id)) return 'held';
     await gap(user, mailbox);
     const message = { sender, recipients: [user], eightBit: true, utf8: true, content: withDeliveryId(content, id) };
     const [outcome] = await lmtp.deliver(message, TIMEOUT_MS);
@@ -78,6 +81,9 @@ export function createReplayer({ addressOf, search, gap, lmtp, log }: ReplayerOp
     const text = answer.lines.join(' ');
     if (isPositive(answer)) {
       log.info({ mailbox, delivery: id }, 'a message of the journal was delivered');
+      await note(user, mailbox, id).catch((error: unknown) => {
+        log.warn({ mailbox, delivery: id, err: error }, 'it could not be noted: if it is removed, it may come back');
+      });
       return 'held';
     }
     if (unclear || text.startsWith(NO_ANSWER)) throw new Error(`delivering ${id} of the journal: ${text}`);

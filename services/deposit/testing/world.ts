@@ -145,6 +145,7 @@ export interface World {
   /** Searches that were made; the mailboxes are those of the primary. */
   readonly searches: string[];
   readonly gaps: string[];
+  readonly notes: string[];
   /** The agent doesn't answer. */
   silent: boolean;
   readonly results: Result[];
@@ -175,12 +176,13 @@ export async function startWorld(): Promise<World> {
     const deposit = createDeposit({
       state: () => world.state,
       agent: {
-        search: async (user, id) => {
+        search: async (user, _mailbox, id) => {
           if (world.silent) throw new Error('no answer');
           world.searches.push(user);
           return primary.stored.some(({ to, content }) => to === user && content.includes(`X-Delivery-Id: ${id}`));
         },
         gap: async (user) => void world.gaps.push(user),
+        note: async (user) => void world.notes.push(user),
       },
       primary: { deliver },
       journal,
@@ -211,6 +213,7 @@ export async function startWorld(): Promise<World> {
     state: stateOf(peers),
     searches: [],
     gaps: [],
+    notes: [],
     silent: false,
     results: [],
     mailboxes: { 'amy@example.org': 'uuid-amy', 'bob@example.org': 'uuid-bob', 'amy+x@example.org': 'uuid-amy' },
