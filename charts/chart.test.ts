@@ -56,6 +56,8 @@ withHelm('the chart', () => {
     const objects = template();
     expect(kinds(objects).sort()).toEqual([
       'ClusterRole',
+      'ClusterRole',
+      'ClusterRoleBinding',
       'ClusterRoleBinding',
       'Deployment',
       'Role',
@@ -67,6 +69,7 @@ withHelm('the chart', () => {
     expect(crds.map((o) => o.metadata.name).sort()).toEqual([
       'forwardrules.posthorn.dev',
       'mailboxes.posthorn.dev',
+      'mailboxmoves.posthorn.dev',
       'maildomains.posthorn.dev',
       'mailsystems.posthorn.dev',
     ]);
@@ -88,7 +91,11 @@ withHelm('the chart', () => {
 
   it('gives rights only in the namespaces that it is to look after', () => {
     const objects = template('--set', 'watchNamespaces={mail,post}');
-    expect(kinds(objects)).not.toContain('ClusterRoleBinding');
+    // Nodes are in no namespace.
+    const everywhere = objects.filter((o) => o.kind === 'ClusterRoleBinding').map((o) => o.metadata.name);
+    expect(everywhere).toEqual(['posthorn-nodes']);
+    const nodes = objects.find((o) => o.kind === 'ClusterRole' && o.metadata.name === 'posthorn-nodes');
+    expect(nodes?.rules).toEqual([{ apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch'] }]);
     const bound = objects.filter((o) => o.kind === 'RoleBinding').map((o) => o.metadata.namespace);
     expect(bound.sort()).toEqual(['mail', 'ops', 'post']);
     expect(JSON.stringify(deployment(objects))).toContain('{"name":"POSTHORN_WATCH_NAMESPACES","value":"mail,post"}');
@@ -147,7 +154,7 @@ withHelm('the chart', () => {
       .map((d) => d.toJS() as Rendered)
       .filter((o) => o.kind !== 'CustomResourceDefinition')
       .map((o) => o.metadata.name);
-    expect(new Set(names)).toEqual(new Set(['second-posthorn']));
+    expect(new Set(names)).toEqual(new Set(['second-posthorn', 'second-posthorn-nodes']));
   });
 
   it.each([
@@ -185,9 +192,12 @@ describe('the plain manifest', () => {
       'CustomResourceDefinition',
       'CustomResourceDefinition',
       'CustomResourceDefinition',
+      'CustomResourceDefinition',
+      'ClusterRole',
       'ClusterRole',
       'Role',
       'ServiceAccount',
+      'ClusterRoleBinding',
       'ClusterRoleBinding',
       'RoleBinding',
       'Service',

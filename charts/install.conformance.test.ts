@@ -37,7 +37,8 @@ async function definitions(): Promise<string[]> {
   return items.map((crd) => crd.metadata.name).sort();
 }
 
-const KINDS = ['forwardrules', 'mailboxes', 'maildomains', 'mailsystems'].map((plural) => `${plural}.posthorn.dev`);
+const PLURALS = ['forwardrules', 'mailboxes', 'mailboxmoves', 'maildomains', 'mailsystems'];
+const KINDS = PLURALS.map((plural) => `${plural}.posthorn.dev`);
 
 (HELM ? describe : describe.skip)('the chart on a real API server', () => {
   it('is installed, upgraded and rolled back', async () => {
