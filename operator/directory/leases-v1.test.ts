@@ -33,6 +33,9 @@ function pod(member: number, volume: string = randomUUID()) {
     volume,
     holder,
     register: (highest = 0) => ask<Lease>('register_member', ['a', member, volume, highest]),
+    /** The volume has been started so often, now by this process. */
+    boot: (boots: number, process = randomUUID()) =>
+      ask<Lease>('register_member', ['a', member, volume, 0, process, boots]),
     /** As it is now, unless it is said how it was seen. */
     take: async (epoch: number, seen?: number) => {
       const renewals = seen ?? (await lease()).renewals;
@@ -264,13 +267,45 @@ describe('volumes', () => {
 
   it('a directory of an earlier time goes on above the epochs that volumes have seen', async () => {
     const { first, second } = await settled();
-    expect(await second.register(7)).toMatchObject({ epoch: 7, holder: null, primary: 0 });
+    // Nor does it know who was the last primary.
+    expect(await second.register(7)).toMatchObject({ epoch: 7, holder: null, primary: null });
     expect(await first.renew(1)).toBeNull();
     expect(await first.take(1)).toBeNull();
     await second.register(6);
     expect(await second.take(7)).toBe(8);
     await expect(second.register(2 ** 50)).rejects.toThrow('an epoch that there cannot be');
     expect(await second.renew(8)).toMatchObject({ epoch: 8 });
+  });
+
+  it('one that was rolled back has to be compared before its member is promoted', async () => {
+    const { first, second } = await settled();
+    const sure = async () => (await lease()).members.map(({ seeded, inSync }) => (seeded ? 1 : 0) + (inSync ? 1 : 0));
+    await first.report(1, [{ member: 1, inSync: true }]);
+    const third = randomUUID();
+    for (const [boots, process] of [[1], [2], [4, third], [4, third]] as const) await second.boot(boots, process);
+    await second.register();
+    expect(await sure()).toEqual([1, 2, 0]);
+    // Started as often as is known already, by another process: from a snapshot of the time before the last start.
+    expect(await second.boot(4)).toMatchObject({ members: [{ seeded: true }, { seeded: false, inSync: false }, {}] });
+    expect(await second.take(1)).toBeNull();
+    await first.seeded(1, second);
+    await first.report(1, [{ member: 1, inSync: true }]);
+    await second.boot(5);
+    expect(await sure()).toEqual([1, 2, 0]);
+    await second.boot(3);
+    expect(await sure()).toEqual([1, 0, 0]);
+    // It is counted from there.
+    await first.seeded(1, second);
+    await second.boot(4);
+    expect(await sure()).toEqual([1, 1, 0]);
+  });
+
+  it('of copies that were all rolled back one is taken as it is', async () => {
+    const { first, second } = await settled();
+    for (const one of [first, second]) await one.boot(5);
+    await first.boot(2);
+    await second.boot(2);
+    expect((await lease()).members.map(({ seeded }) => seeded)).toEqual([false, true, false]);
   });
 });
 

@@ -13,10 +13,11 @@ beforeAll(async () => {
   replica = await directory.test.server.addReplica('replica_1');
 });
 
-/** Who has the lease of a shard, in epoch 1. */
+/** Who has the lease of a shard, in epoch 1, with a copy that is in sync. */
 interface Primary {
   readonly shard: string;
   readonly holder: string;
+  readonly volume: string;
 }
 
 let a: Primary;
@@ -35,7 +36,16 @@ async function primaryOf(name: string): Promise<Primary> {
   const [holder, volume] = [randomUUID(), randomUUID()];
   await answer('store', 'register_member', [name, 0, volume, 0]);
   expect(await answer('store', 'take_lease', [name, 0, holder, volume, 0, 0])).toBe('1');
-  return { shard: name, holder };
+  const copy = randomUUID();
+  await answer('store', 'register_member', [name, 1, copy, 0]);
+  await answer('store', 'member_seeded', [name, holder, 1, 1, copy, true]);
+  await inSync({ shard: name, holder, volume }, true);
+  return { shard: name, holder, volume };
+}
+
+async function inSync({ shard: name, holder }: Primary, isInSync: boolean) {
+  const report = JSON.stringify({ members: [{ member: 1, inSync: isInSync }] });
+  expect(await answer('store', 'report_replication', [name, holder, 1, report])).toBe(true);
 }
 
 const start = async (toShard = 'b', objectUid = 'move') =>
@@ -46,7 +56,11 @@ const switchOver = () => step('switching', 'settling', { report: { toEpoch: 1 } 
 const route = (server?: TestPostgres) => answer('mx', 'route', ['ann@example.org'], server);
 const routeTo = (name: string) => `lmtp:inet:${memberHost(name, 0)}:10024`;
 const login = async () => (await call('proxy', 'credentials', ['ann@example.org']))[0];
-const purgeList = (name: string) => call('store', 'purge_list', [name, '-infinity']);
+/** A minute later. */
+async function purgeList(name: string) {
+  await directory.test.server.query('posthorn', "UPDATE posthorn.tombstones SET at = at - interval '61 seconds'");
+  return call('store', 'purge_list', [name, '-infinity']);
+}
 const waiting = async (name: string) => (await purgeList(name)).map((row) => [row.mailbox, row.waiting]);
 const done = (name: string, member: number) => answer('store', 'purge_done', [name, member, ann.uuid]);
 
@@ -127,6 +141,34 @@ describe('a mailbox that moves', () => {
     expect(await step('switching', 'settling')).toBe(false);
     expect(await step('switching', 'syncing')).toBe(true);
     expect(await route()).toBe(routeTo('a'));
+  });
+
+  it('is kept where it was until all copies of the other shard have it, and its primary is still the same', async () => {
+    await start();
+    await step('syncing', 'switching');
+    expect(await switchOver()).toBe(true);
+    await inSync(b, false);
+    expect(await step('settling', 'done')).toBe(false);
+    await inSync(b, true);
+    expect(await step('settling', 'done', { report: { toEpoch: 2 } })).toBe(false);
+    const seeded = (isSeeded: boolean) =>
+      directory.test.server.query(
+        'posthorn',
+        "UPDATE posthorn.member_states SET seeded = $1 WHERE shard = 'b' AND member = 1",
+        [isSeeded],
+      );
+    await seeded(false);
+    expect(await step('settling', 'done')).toBe(false);
+    await seeded(true);
+    // Another primary there: everything has to be looked at again.
+    await answer('store', 'release_lease', ['b', 0, b.holder, 1, null]);
+    const { renewals } = (await answer('store', 'lease', ['b'])) as { renewals: number };
+    expect(await answer('store', 'take_lease', ['b', 0, b.holder, b.volume, 1, renewals])).toBe('2');
+    expect(await step('settling', 'done')).toBe(false);
+    expect(await waiting('a')).toEqual([]);
+    expect(await step('settling', 'settling', { report: { toEpoch: 2 } })).toBe(true);
+    expect(await step('settling', 'done')).toBe(true);
+    expect(await waiting('a')).toEqual([[ann.uuid, [0, 1]]]);
   });
 
   it('comes back', async () => {
@@ -236,24 +278,34 @@ describe('what has to go', () => {
     expect(await route()).toBe(routeTo('a'));
   });
 
-  it('is a purged mailbox, on those who have not purged it', async () => {
+  it('is a purged mailbox, on every member: another may be primary by now', async () => {
     await directory.test.directory.tombstoneMailboxes([{ uuid: ann.uuid, objectUid: ann.object.uid }], -1);
     expect(await waiting('a')).toEqual([]);
     await directory.test.server.query('posthorn', 'UPDATE posthorn.mailboxes SET purge_after = now()');
     await answer('store', 'purged', [ann.uuid]);
     expect(await purgeList('a')).toMatchObject([
-      { mailbox: ann.uuid, home: `/srv/mail/mailboxes/${ann.uuid.slice(0, 2)}/${ann.uuid}`, waiting: [1] },
+      { mailbox: ann.uuid, home: `/srv/mail/mailboxes/${ann.uuid.slice(0, 2)}/${ann.uuid}`, waiting: [0, 1] },
     ]);
     // A third member may bring an old volume.
     await directory.test.directory.projectShards([shard('a', 3), shard('b', 2)]);
+    await done('a', 0);
     await done('a', 1);
     expect(await waiting('a')).toEqual([[ann.uuid, [2]]]);
-    const now = new Date(Date.now() + 60_000).toISOString();
+    const now = new Date(Date.now() + 120_000).toISOString();
     expect(await call('store', 'purge_list', ['a', now])).toEqual([]);
+  });
+
+  it('stays for a minute, in which syncs of a move that was ended are cut off', async () => {
+    await start();
+    await step('syncing', 'failed');
+    expect(await call('store', 'purge_list', ['b', '-infinity'])).toEqual([]);
+    expect(await start()).toBe('CopyLeft');
+    expect(await waiting('b')).toEqual([[ann.uuid, [0, 1]]]);
   });
 
   it('is told by a leader whose heartbeat beats, and by nobody else', async () => {
     await moveAway();
+    expect(await waiting('a')).toHaveLength(1);
     await caughtUp(directory.test);
     expect(await call('store', 'purge_list', ['a', '-infinity'], replica)).toEqual([]);
     await setHeartbeatAge(directory.test.server, 10);
