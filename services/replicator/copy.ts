@@ -10,11 +10,6 @@ export interface Peer {
   readonly volume: string;
 }
 
-export interface Mailbox {
-  readonly uuid: string;
-  readonly user: string;
-}
-
 export interface CopyContext {
   readonly verbs: Verbs;
   readonly memory: Memory;
@@ -32,16 +27,14 @@ export interface CopyContext {
  * What a journal has brought to both sides under different GUIDs is reduced to one.
  * @param fresh forget the state.
  */
-export async function syncMailbox(context: CopyContext, mailbox: Mailbox, peer: Peer, fresh = false): Promise<void> {
+export async function syncMailbox(context: CopyContext, uuid: string, peer: Peer, fresh = false): Promise<void> {
   const { verbs, memory, epoch, signal } = context;
-  const { uuid } = mailbox;
   const known = await memory.read(peer.volume, uuid);
   const merged = known?.epoch === epoch;
   // Before the sync: a script that changes meanwhile has another digest the next time.
   const sieve = await sieveDigest(homeOf(context, uuid));
-  let state = await dsync(context, mailbox, peer, fresh ? '' : (known?.state ?? ''));
-  if (!merged && (await verbs.dedupe(mailbox.user, uuid, signal)) > 0)
-    state = await dsync(context, mailbox, peer, state);
+  let state = await dsync(context, uuid, peer, fresh ? '' : (known?.state ?? ''));
+  if (!merged && (await verbs.dedupe(uuid, signal)) > 0) state = await dsync(context, uuid, peer, state);
   if (!merged || known.sieve !== sieve) await verbs.copySieve(peer.member, uuid, signal);
   await memory.write(peer.volume, uuid, { epoch, state, sieve });
 }
@@ -53,19 +46,19 @@ const TRIES = 3;
 const TRY_LATER = 75;
 
 /** With a state that dsync refuses: once more without. What is temporary is no such refusal. */
-async function dsync(context: CopyContext, mailbox: Mailbox, peer: Peer, state: string): Promise<string> {
+async function dsync(context: CopyContext, uuid: string, peer: Peer, state: string): Promise<string> {
   try {
-    return await dsyncAgain(context, mailbox, peer, state);
+    return await dsyncAgain(context, uuid, peer, state);
   } catch (error) {
     const refused = error instanceof VerbFailed && error.code !== TRY_LATER && error.code !== CHANGED_MEANWHILE;
     if (state === '' || !refused) throw error;
-    return dsyncAgain(context, mailbox, peer, '');
+    return dsyncAgain(context, uuid, peer, '');
   }
 }
 
 /** Changes that come in while it runs can make dsync ask for another run. */
-async function dsyncAgain(context: CopyContext, mailbox: Mailbox, peer: Peer, state: string): Promise<string> {
-  const request = { ...mailbox, peer: peer.member, state, full: state === '' };
+async function dsyncAgain(context: CopyContext, uuid: string, peer: Peer, state: string): Promise<string> {
+  const request = { uuid, peer: peer.member, state, full: state === '' };
   for (let tries = 1; ; tries++) {
     try {
       return await context.verbs.sync(request, context.signal);
@@ -92,18 +85,18 @@ const ROUNDS = 6;
  * some rounds are made before they count as divergent. Syncs are made with the state, for which what was just expunged here is
  * no difference; without it, as it may hide what differs, only when nothing has changed here while they still differ.
  */
-export async function compareMailbox(context: CopyContext, mailbox: Mailbox, peer: Peer): Promise<Comparison> {
-  let found = await look(context, mailbox, peer);
+export async function compareMailbox(context: CopyContext, uuid: string, peer: Peer): Promise<Comparison> {
+  let found = await look(context, uuid, peer);
   if (found.differences.length === 0) {
-    await compareSieve(context, mailbox, peer);
+    await compareSieve(context, uuid, peer);
     return { result: 'equal' };
   }
   let before = '';
   for (let round = 0; round < ROUNDS; round++) {
-    if (found.here === before) await forget(context, mailbox, peer);
+    if (found.here === before) await forget(context, uuid, peer);
     before = found.here;
-    await syncMailbox(context, mailbox, peer);
-    found = await look(context, mailbox, peer);
+    await syncMailbox(context, uuid, peer);
+    found = await look(context, uuid, peer);
     if (found.differences.length === 0) return { result: 'repaired' };
   }
   // It changes faster than both can be looked at; each sync has worked, and the next one follows from the next change.
@@ -111,7 +104,14 @@ export async function compareMailbox(context: CopyContext, mailbox: Mailbox, pee
   return { result: 'divergent', differences: found.differences };
 }
 
-async function forget({ memory }: CopyContext, { uuid }: Mailbox, { volume }: Peer): Promise<void> {
+/** For a mailbox that fails again and again: its copy at the peer may be damaged. Whether it was, and is made anew now. */
+export async function resetCopy(context: CopyContext, uuid: string, peer: Peer): Promise<boolean> {
+  const reset = await context.verbs.reset(peer.member, uuid, context.signal);
+  if (reset) await forget(context, uuid, peer);
+  return reset;
+}
+
+async function forget({ memory }: CopyContext, uuid: string, { volume }: Peer): Promise<void> {
   const known = await memory.read(volume, uuid);
   if (known !== undefined) await memory.write(volume, uuid, { ...known, epoch: 0, state: '' });
 }
@@ -120,7 +120,7 @@ async function forget({ memory }: CopyContext, { uuid }: Mailbox, { volume }: Pe
  * Scripts aren't in inventories. They go over once in each epoch, and whenever they have changed here. Since both copies are
  * equal, a state hides nothing, of whichever epoch it is.
  */
-async function compareSieve(context: CopyContext, { uuid }: Mailbox, peer: Peer): Promise<void> {
+async function compareSieve(context: CopyContext, uuid: string, peer: Peer): Promise<void> {
   const { verbs, memory, epoch, signal } = context;
   const known = await memory.read(peer.volume, uuid);
   const merged = known?.epoch === epoch;
@@ -136,10 +136,10 @@ interface Look {
   readonly here: string;
 }
 
-async function look({ verbs, signal }: CopyContext, mailbox: Mailbox, peer: Peer): Promise<Look> {
+async function look({ verbs, signal }: CopyContext, uuid: string, peer: Peer): Promise<Look> {
   const [here, there] = await Promise.all([
-    verbs.inventory(mailbox, signal),
-    verbs.peerInventory(peer.member, mailbox, signal),
+    verbs.inventory(uuid, signal),
+    verbs.peerInventory(peer.member, uuid, signal),
   ]);
   return { differences: differences(here, there), here: JSON.stringify(here) };
 }

@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, watch } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Notice, parseNotices, parseSieveEvents } from './notices.js';
+import { parseNotices, parseSieveEvents } from './notices.js';
 
 export interface DirtyLogOptions {
   /** `/srv/mail/dirty`. */
@@ -21,7 +21,8 @@ export interface DirtyLogOptions {
 }
 
 export interface Read {
-  readonly notices: readonly Notice[];
+  /** UUIDs of mailboxes. */
+  readonly changed: readonly string[];
   /** Users whose Sieve scripts have changed. */
   readonly sieve: readonly string[];
   /** Files that are read to their end: give them to `remove` when all that was ever read is synced, or on disk elsewhere. */
@@ -84,7 +85,7 @@ export function openDirtyLog({ folder, most = 256 * 1024, graceMs = 5_000, clock
       }
       texts.push(await readFrom(log, offsets));
       if ((offsets.get(log) ?? 0) > most) putAside();
-      return { notices: parseNotices(texts.join('')), sieve: await sieveChanges(), done };
+      return { changed: parseNotices(texts.join('')), sieve: await sieveChanges(), done };
     },
     settle: () => {
       if ((offsets.get(log) ?? 0) > 0) putAside();

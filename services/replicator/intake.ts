@@ -2,7 +2,6 @@
 import type { Log } from '../../operator/runtime/log.js';
 import type { DirtyLog } from './dirty-log.js';
 import type { Names } from './names.js';
-import type { Notice } from './notices.js';
 import { readPending, writePending } from './pending.js';
 import { changed, type Schedule, unsynced } from './schedule.js';
 
@@ -26,7 +25,7 @@ export interface Intake {
 const PERSIST_MS = 1_000;
 
 export function createIntake(options: IntakeOptions): Intake {
-  const { dirty, names, schedule, clock } = options;
+  const { dirty, schedule, clock } = options;
   let under: Promise<void> | undefined;
   let following: Promise<void> | undefined;
   let removable = new Set<string>();
@@ -34,17 +33,17 @@ export function createIntake(options: IntakeOptions): Intake {
   let persisted: string | undefined;
 
   const read = async (): Promise<void> => {
-    const { notices, sieve, done } = await dirty.read();
-    for (const notice of notices) note(options, notice);
-    for (const user of sieve) await sieveChanged(options, user);
-    for (const file of done) removable.add(file);
+    const found = await dirty.read();
+    for (const uuid of found.changed) changed(schedule, uuid, clock());
+    for (const user of found.sieve) await sieveChanged(options, user);
+    for (const file of found.done) removable.add(file);
     keep();
     if (unsynced(schedule).size === 0) dirty.settle();
   };
   /** When it differs, and not too often; then what the log's old files say is safe. */
   const keep = (): void => {
     if (removable.size === 0 && clock() - persistedAt < PERSIST_MS) return;
-    const entries = [...unsynced(schedule)].map(([uuid, volumes]) => ({ uuid, user: names.peek(uuid), volumes }));
+    const entries = [...unsynced(schedule)].map(([uuid, volumes]) => ({ uuid, volumes }));
     const text = entries.map(({ uuid, volumes }) => `${uuid} ${volumes.join(' ')}`).join('\n');
     if (text !== persisted) writePending(options.pending, entries);
     persisted = text;
@@ -61,8 +60,8 @@ export function createIntake(options: IntakeOptions): Intake {
 
   return {
     restore: () => {
-      for (const pending of readPending(options.pending)) {
-        for (const volume of pending.volumes) note(options, pending, volume);
+      for (const { uuid, volumes } of readPending(options.pending)) {
+        for (const volume of volumes) changed(schedule, uuid, clock(), volume);
       }
     },
     look: () => {
@@ -76,11 +75,6 @@ export function createIntake(options: IntakeOptions): Intake {
       return following;
     },
   };
-}
-
-function note({ names, schedule, clock }: IntakeOptions, { uuid, user }: Notice, volume?: string): void {
-  if (user !== undefined) names.learn(uuid, user);
-  changed(schedule, uuid, clock(), volume);
 }
 
 async function sieveChanged({ names, schedule, clock, log }: IntakeOptions, user: string): Promise<void> {

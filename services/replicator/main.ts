@@ -44,7 +44,7 @@ async function main(): Promise<void> {
     agent,
     verbs: createVerbs(agent),
     memory,
-    names: createNames(directory, config.shard, clock),
+    names: createNames(directory, config.shard),
     dirty: openDirtyLog({ folder: join(config.volume, 'dirty'), clock }),
     locks,
     metrics,

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../operator/runtime/log.js';
 import type { Peer as KnownPeer, MemberState } from './agent.js';
-import type { CopyContext, Mailbox } from './copy.js';
+import { type CopyContext, resetCopy } from './copy.js';
 import type { Locks } from './locks.js';
 import type { Memory } from './memory.js';
 import type { ReplicatorMetrics } from './metrics.js';
@@ -23,8 +23,8 @@ export interface PeerWork {
   /** Ms since 1970; 0: never. */
   lastCompare: number;
   divergent: number;
-  /** Mailboxes that the last comparisons, this many in a row, could not make equal; they are tried again by themselves. */
-  readonly stubborn: Map<string, { readonly mailbox: Mailbox; readonly times: number }>;
+  /** Mailboxes that could not be made equal, and by how many comparisons in a row; they are tried again by themselves. */
+  readonly stubborn: Map<string, number>;
   /** When the last comparison of all began, ms since 1970. */
   allAt: number;
   readonly abort: AbortController;
@@ -116,10 +116,7 @@ async function sweepOnce(options: ComparisonsOptions, work: PeerWork): Promise<S
     log,
     workers: peer.seeded ? compare.workers : compare.fillWorkers,
     list: () => listFor(options, work),
-    userOf: (uuid) => {
-      names.forget(uuid);
-      return names.userOf(uuid);
-    },
+    livesHere: names.livesHere,
     onProgress: (remaining, total) => {
       work.remaining = remaining;
       work.total = total;
@@ -130,9 +127,9 @@ async function sweepOnce(options: ComparisonsOptions, work: PeerWork): Promise<S
 }
 
 /** All, or after one of all only what that has left over, until it is time for all again. */
-async function listFor({ names, compare }: ComparisonsOptions, work: PeerWork): Promise<readonly Mailbox[]> {
+async function listFor({ names, compare }: ComparisonsOptions, work: PeerWork): Promise<readonly string[]> {
   if (work.stubborn.size > 0 && Date.now() - work.allAt < compare.everyMs) {
-    return [...work.stubborn.values()].map(({ mailbox }) => mailbox);
+    return [...work.stubborn.keys()];
   }
   const all = await names.all();
   work.allAt = Date.now();
@@ -144,9 +141,10 @@ async function settle(options: ComparisonsOptions, work: PeerWork, result: Sweep
   const { divergent, failed } = result;
   options.log.info({ member, ...result, divergent: divergent.length, failed: failed.length }, 'mailboxes compared');
   noteStubborn(work, [...divergent, ...failed]);
+  for (const uuid of failed) await resetCopy(options.contextFor(work), uuid, work.peer);
   work.divergent = work.stubborn.size;
   // A few mailboxes that can't be copied must not keep all others from having a second copy that counts.
-  if ([...work.stubborn.values()].some(({ times }) => times < GIVEN_UP_AFTER)) return false;
+  if ([...work.stubborn.values()].some((times) => times < GIVEN_UP_AFTER)) return false;
   if (!work.compared || work.stubborn.size === 0) work.lastCompare = Date.now();
   if (!seeded) await options.verbs.seeded(member, volume, true);
   await options.memory.setCompared(volume, options.state().epoch);
@@ -158,12 +156,10 @@ async function settle(options: ComparisonsOptions, work: PeerWork, result: Sweep
 /** Comparisons in a row. */
 const GIVEN_UP_AFTER = 3;
 
-function noteStubborn(work: PeerWork, left: readonly Mailbox[]): void {
+function noteStubborn(work: PeerWork, left: readonly string[]): void {
   const before = new Map(work.stubborn);
   work.stubborn.clear();
-  for (const mailbox of left) {
-    work.stubborn.set(mailbox.uuid, { mailbox, times: (before.get(mailbox.uuid)?.times ?? 0) + 1 });
-  }
+  for (const uuid of left) work.stubborn.set(uuid, (before.get(uuid) ?? 0) + 1);
 }
 
 async function forgetVolumes({ memory, state }: ComparisonsOptions): Promise<void> {

@@ -1,24 +1,23 @@
-/** The set of unsynced mailboxes on disk: lines `UUID USER VOLUME…` (`-`: user not known). */
+/** The set of unsynced mailboxes on disk: lines `UUID - VOLUME…` (the second word is an address in the log). */
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { isUuid } from './notices.js';
 
 export interface Pending {
   readonly uuid: string;
-  readonly user: string | undefined;
   /** Peers' volumes that lack its changes. */
   readonly volumes: readonly string[];
 }
 
 export function formatPending(entries: readonly Pending[]): string {
-  return entries.map(({ uuid, user, volumes }) => `${[uuid, user ?? '-', ...volumes].join(' ')}\n`).join('');
+  return entries.map(({ uuid, volumes }) => `${[uuid, '-', ...volumes].join(' ')}\n`).join('');
 }
 
 export function parsePending(text: string): Pending[] {
   const entries: Pending[] = [];
   for (const line of text.split('\n')) {
-    const [uuid = '', user = '-', ...volumes] = line.split(' ');
-    if (isUuid(uuid)) entries.push({ uuid, user: user === '-' ? undefined : user, volumes });
+    const [uuid = '', , ...volumes] = line.split(' ');
+    if (isUuid(uuid)) entries.push({ uuid, volumes });
   }
   return entries;
 }

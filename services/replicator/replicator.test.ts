@@ -104,6 +104,16 @@ describe('the replicator', () => {
     await until('mended', () => world.equal() && replicator.facts()[0]?.divergent === 0);
   });
 
+  it('has a damaged copy made anew, whether it is found by a sync or a comparison', async () => {
+    world = await createWorld(2);
+    world.damaged.add(`1 ${uuid(1)}`);
+    world.damaged.add(`2 ${uuid(2)}`);
+    world.deliver(uuid(1), 'd1', { silently: true });
+    world.start();
+    world.deliver(uuid(2), 'd2');
+    await until('mended', () => world.equal() && world.damaged.size === 0);
+  });
+
   it('does nothing on a replica, and lets its notices go', async () => {
     world = await createWorld(1);
     world.role = 'replica';

@@ -1,7 +1,7 @@
 /** All mailboxes against one peer: compared, repaired, and compared again; a blank peer is filled by it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../operator/runtime/log.js';
-import { type Comparison, type CopyContext, compareMailbox, type Mailbox, type Peer } from './copy.js';
+import { type Comparison, type CopyContext, compareMailbox, type Peer } from './copy.js';
 import type { Locks } from './locks.js';
 
 export interface SweepOptions {
@@ -12,9 +12,8 @@ export interface SweepOptions {
   /** Comparisons at once. */
   readonly workers: number;
   /** All mailboxes of the shard. */
-  readonly list: () => Promise<readonly Mailbox[]>;
-  /** Its address now; undefined: it is no more. */
-  readonly userOf: (uuid: string) => Promise<string | undefined>;
+  readonly list: () => Promise<readonly string[]>;
+  readonly livesHere: (uuid: string) => Promise<boolean>;
   readonly onProgress: (remaining: number, total: number) => void;
   readonly onCompared: (comparison: Comparison['result']) => void;
   /** Between rounds over what has failed. Default 1 s. */
@@ -24,9 +23,9 @@ export interface SweepOptions {
 export interface SweepResult {
   readonly total: number;
   readonly repaired: number;
-  readonly divergent: readonly Mailbox[];
+  readonly divergent: readonly string[];
   /** What could not be compared. */
-  readonly failed: readonly Mailbox[];
+  readonly failed: readonly string[];
 }
 
 const ROUNDS = 3;
@@ -38,18 +37,18 @@ const ROUNDS = 3;
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
   const { context } = options;
   const all = await options.list();
-  const divergent: Mailbox[] = [];
+  const divergent: string[] = [];
   let repaired = 0;
   let left = [...all];
   for (let round = 0; round < ROUNDS && left.length > 0; round++) {
     if (round > 0) await sleep(options.pauseMs ?? 1_000, undefined, { signal: context.signal });
-    const failed: Mailbox[] = [];
+    const failed: string[] = [];
     let remaining = left.length;
     options.onProgress(remaining, all.length);
-    await inParallel(left, options.workers, async (mailbox) => {
-      const comparison = await attempt(options, mailbox);
-      if (comparison === undefined) failed.push(mailbox);
-      else if (comparison.result === 'divergent') divergent.push(mailbox);
+    await inParallel(left, options.workers, async (uuid) => {
+      const comparison = await attempt(options, uuid);
+      if (comparison === undefined) failed.push(uuid);
+      else if (comparison.result === 'divergent') divergent.push(uuid);
       else if (comparison.result === 'repaired') repaired++;
       options.onProgress(--remaining + failed.length, all.length);
     });
@@ -60,12 +59,11 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
 }
 
 /** Undefined: it failed, and is to be tried again. */
-async function attempt(options: SweepOptions, mailbox: Mailbox): Promise<Comparison | Gone | undefined> {
+async function attempt(options: SweepOptions, uuid: string): Promise<Comparison | Gone | undefined> {
   const { context, peer, locks, log } = options;
-  const { uuid } = mailbox;
   const release = await locks.acquire(uuid, context.signal);
   try {
-    const comparison = await compareMailbox(context, mailbox, peer);
+    const comparison = await compareMailbox(context, uuid, peer);
     options.onCompared(comparison.result);
     if (comparison.result === 'divergent') {
       log.error({ uuid, member: peer.member, differences: comparison.differences }, 'copies differ');
@@ -73,8 +71,8 @@ async function attempt(options: SweepOptions, mailbox: Mailbox): Promise<Compari
     return comparison;
   } catch (error) {
     if (!(error instanceof Error) || error.name !== 'VerbFailed') throw error;
-    // Its address may have changed, or it was removed, since the list was made.
-    if ((await options.userOf(uuid)) === undefined) return { result: 'gone' };
+    // It was removed, or has moved away, since the list was made.
+    if (!(await options.livesHere(uuid))) return { result: 'gone' };
     log.warn({ uuid, member: peer.member, err: error }, 'cannot compare a mailbox; it is tried again');
     return undefined;
   } finally {

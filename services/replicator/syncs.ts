@@ -1,6 +1,6 @@
 /** Does what the schedule says, with as many syncs at once as it allows. */
 import type { Log } from '../../operator/runtime/log.js';
-import { type CopyContext, type Peer, syncMailbox } from './copy.js';
+import { type CopyContext, type Peer, resetCopy, syncMailbox } from './copy.js';
 import type { Locks } from './locks.js';
 import type { ReplicatorMetrics } from './metrics.js';
 import type { Names } from './names.js';
@@ -25,8 +25,8 @@ export interface Syncs {
   end(): Promise<void>;
 }
 
-/** A mailbox that the directory doesn't know, this many times in a row, is no more. */
-const UNKNOWN_TRIES = 6;
+/** Failures in a row after which dsync's state is suspected, or it is asked whether the mailbox is still here. */
+const RESET_EACH = 4;
 const FRESH_AFTER = 4;
 const ELSEWHERE_AFTER = 5;
 /** What is due but locked by somebody else has no time of its own. */
@@ -35,7 +35,6 @@ const LEAST_WAIT_MS = 20;
 export function createSyncs(options: SyncsOptions): Syncs {
   const { schedule, clock, stop, locks } = options;
   const running = new Set<Promise<void>>();
-  const unknown = new Map<string, number>();
   let timer: NodeJS.Timeout | undefined;
 
   const pump = (): void => {
@@ -53,7 +52,7 @@ export function createSyncs(options: SyncsOptions): Syncs {
   const perform = async (task: Task): Promise<void> => {
     const release = locks.tryAcquire(task.uuid);
     const started = clock();
-    const outcome = release === undefined ? 'failed' : await attempt(options, unknown, task);
+    const outcome = release === undefined ? 'failed' : await attempt(options, task);
     release?.();
     finished(schedule, task, clock(), outcome, clock() - started);
     const member = options.peerOf(task.volume)?.peer.member;
@@ -69,18 +68,15 @@ export function createSyncs(options: SyncsOptions): Syncs {
   };
 }
 
-async function attempt(options: SyncsOptions, unknown: Map<string, number>, task: Task): Promise<Outcome> {
+async function attempt(options: SyncsOptions, task: Task): Promise<Outcome> {
   const work = options.peerOf(task.volume);
   if (work === undefined) return 'failed';
   try {
-    const user = await options.names.userOf(task.uuid);
-    if (user === undefined) return notKnown(options, unknown, task.uuid);
-    unknown.delete(task.uuid);
-    // What fails again and again may be the state's fault.
-    await syncMailbox(work.context, { uuid: task.uuid, user }, work.peer, task.failures >= FRESH_AFTER);
+    // What fails again and again may be the peer's copy's fault, or the state's.
+    if (task.failures % RESET_EACH === RESET_EACH - 1) await resetCopy(work.context, task.uuid, work.peer);
+    await syncMailbox(work.context, task.uuid, work.peer, task.failures >= FRESH_AFTER);
     return 'synced';
   } catch (error) {
-    options.names.forget(task.uuid);
     const { uuid } = task;
     const outcome = (await isElsewhere(options, task, error)) ? 'gone' : outcomeOf(error);
     if (!work.context.signal.aborted) {
@@ -91,18 +87,11 @@ async function attempt(options: SyncsOptions, unknown: Map<string, number>, task
 }
 
 /** It fails because it is another shard's by now: the end of a move, of one that was given up, or it was deleted. */
-async function isElsewhere({ names }: SyncsOptions, { uuid, failures }: Task, error: unknown): Promise<boolean> {
+async function isElsewhere({ names, log }: SyncsOptions, { uuid, failures }: Task, error: unknown): Promise<boolean> {
   if (outcomeOf(error) !== 'failed' || failures < ELSEWHERE_AFTER) return false;
-  return !(await names.livesHere(uuid).catch(() => true));
-}
-
-function notKnown({ log }: SyncsOptions, unknown: Map<string, number>, uuid: string): Outcome {
-  const tries = (unknown.get(uuid) ?? 0) + 1;
-  unknown.set(uuid, tries);
-  if (tries < UNKNOWN_TRIES) return 'failed';
-  unknown.delete(uuid);
-  log.info({ uuid }, 'a mailbox that has changed is not in the directory any more');
-  return 'gone';
+  if (await names.livesHere(uuid).catch(() => true)) return false;
+  log.info({ uuid }, 'a mailbox that has changed is not of this shard any more');
+  return true;
 }
 
 /** What isn't about the mailbox (no answer from the agent, or the directory) is treated like a peer that is away. */

@@ -1,6 +1,7 @@
 /** What the agent does for the replicator, with what can go wrong told apart. */
 import type { AgentClient, Answer } from './agent.js';
 import { type Inventory, inventorySchema } from './inventory.js';
+import { nameOf } from './names.js';
 
 /** The peer can't be reached, or refuses everything: nothing is wrong with the mailbox. */
 export class PeerAway extends Error {
@@ -25,18 +26,11 @@ export class VerbFailed extends Error {
 }
 
 export interface SyncRequest {
-  readonly user: string;
   readonly uuid: string;
   readonly peer: number;
   /** dsync's state; empty: none, and the mailboxes are compared in full. */
   readonly state: string;
   readonly full: boolean;
-}
-
-/** Its UUID is what it is; the address is for those who know no other name. */
-export interface Named {
-  readonly uuid: string;
-  readonly user: string;
 }
 
 export interface Verbs {
@@ -47,10 +41,12 @@ export interface Verbs {
    * this epoch only: one of an earlier epoch may be the only copy.
    */
   sync(request: SyncRequest, signal: AbortSignal): Promise<string>;
-  inventory(mailbox: Named, signal: AbortSignal): Promise<Inventory>;
-  peerInventory(peer: number, mailbox: Named, signal: AbortSignal): Promise<Inventory>;
+  inventory(uuid: string, signal: AbortSignal): Promise<Inventory>;
+  peerInventory(peer: number, uuid: string, signal: AbortSignal): Promise<Inventory>;
   /** Messages removed that were there twice with one delivery id. */
-  dedupe(user: string, uuid: string, signal: AbortSignal): Promise<number>;
+  dedupe(uuid: string, signal: AbortSignal): Promise<number>;
+  /** Has the peer put aside its copy if it can't read it; whether it has. Then a full sync makes it anew. */
+  reset(peer: number, uuid: string, signal: AbortSignal): Promise<boolean>;
   copySieve(peer: number, uuid: string, signal: AbortSignal): Promise<void>;
   seeded(peer: number, volume: string, seeded: boolean): Promise<void>;
   report(members: readonly object[]): Promise<void>;
@@ -68,17 +64,23 @@ export function createVerbs(agent: AgentClient): Verbs {
     probe: async (peer, signal) => {
       await post(`/v1/peers/${peer}/journal/mark`, { uuid: NOBODY }, signal);
     },
-    sync: async ({ user, uuid, peer, state, full }, signal) => {
-      const answer = await post('/v1/sync', { user, uuid, peer, state, full }, signal, SYNC_MS);
+    sync: async ({ uuid, peer, state, full }, signal) => {
+      const answer = await post('/v1/sync', { user: nameOf(uuid), uuid, peer, state, full }, signal, SYNC_MS);
       return typeof answer.state === 'string' ? answer.state : '';
     },
-    inventory: async ({ uuid, user }, signal) =>
-      inventorySchema.parse(await post('/v1/inventory', { user, uuid }, signal, INVENTORY_MS)),
-    peerInventory: async (peer, { uuid, user }, signal) =>
-      inventorySchema.parse(await post(`/v1/peers/${peer}/inventory`, { user, uuid }, signal, INVENTORY_MS)),
-    dedupe: async (user, uuid, signal) => {
-      const answer = await post('/v1/dedupe', { user, uuid }, signal, INVENTORY_MS);
+    inventory: async (uuid, signal) =>
+      inventorySchema.parse(await post('/v1/inventory', { user: nameOf(uuid), uuid }, signal, INVENTORY_MS)),
+    peerInventory: async (peer, uuid, signal) =>
+      inventorySchema.parse(
+        await post(`/v1/peers/${peer}/inventory`, { user: nameOf(uuid), uuid }, signal, INVENTORY_MS),
+      ),
+    dedupe: async (uuid, signal) => {
+      const answer = await post('/v1/dedupe', { user: nameOf(uuid), uuid }, signal, INVENTORY_MS);
       return typeof answer.removed === 'number' ? answer.removed : 0;
+    },
+    reset: async (peer, uuid, signal) => {
+      const path = `/v1/peers/${peer}/reset`;
+      return (await post(path, { user: nameOf(uuid), uuid }, signal, INVENTORY_MS)).reset === true;
     },
     copySieve: async (peer, uuid, signal) => {
       const path = `/v1/sieve?uuid=${uuid}`;

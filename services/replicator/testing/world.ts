@@ -48,6 +48,8 @@ export interface World {
   promotion: string;
   /** Mailboxes whose next syncs fail, and how often. */
   readonly failing: Map<string, number>;
+  /** `MEMBER UUID` of copies that can't be read. */
+  readonly damaged: Set<string>;
   /** Requests by path. */
   readonly calls: Map<string, number>;
   /** What was reported, in order. */
@@ -81,6 +83,7 @@ export async function createWorld(peers: number): Promise<World> {
     role: 'primary',
     promotion: 'planned',
     failing: new Map(),
+    damaged: new Set(),
     calls: new Map(),
     reports: [],
     wrong: [],
@@ -167,17 +170,12 @@ function open(world: World, port: number): Replicator {
 }
 
 function namesOf(world: World): Names {
-  const known = (id: string): string | undefined => (world.gone.has(id) ? undefined : userOf(id));
   return {
-    learn: () => undefined,
-    forget: () => undefined,
-    peek: known,
-    userOf: async (id) => known(id),
     livesHere: async (id) => !world.gone.has(id),
     uuidOf: async (user) => uuid(Number(/^u(\d+)@/.exec(user)?.[1])),
     all: async () => {
       const ids = new Set(world.sides.flatMap(({ boxes }) => [...boxes.keys()]));
-      return [...ids].filter((id) => !world.gone.has(id)).map((id) => ({ uuid: id, user: userOf(id) }));
+      return [...ids].filter((id) => !world.gone.has(id));
     },
   };
 }
@@ -213,7 +211,7 @@ type Verb = (world: World, id: string, fields: Fields) => Answer | Promise<Answe
 async function respond(world: World, syncing: Set<string>, url: URL, fields: Fields): Promise<Answer> {
   if (url.pathname === '/v1/state') return stateOf(world, url);
   if (world.role !== 'primary') return [409, { error: 'not primary' }];
-  const id = fields.uuid ?? url.searchParams.get('uuid') ?? uuid(Number(/^u(\d+)@/.exec(fields.user ?? '')?.[1] ?? 0));
+  const id = fields.uuid ?? url.searchParams.get('uuid') ?? '';
   if (url.pathname === '/v1/sync') return sync(world, syncing, id, fields);
   const peer = /^\/v1\/peers\/(\d+)\/(.*)$/.exec(url.pathname);
   if (peer) return peerVerb(world, Number(peer[1]), peer[2] as string, id, fields);
@@ -255,7 +253,10 @@ function peerVerb(world: World, member: number, verb: string, id: string, fields
   if (side.away) return [503, { ok: false, error: 'away' }];
   switch (verb) {
     case 'inventory':
+      if (world.damaged.has(`${member} ${id}`)) return [502, { ok: false, error: 'answers 503' }];
       return [200, inventory(world.box(member, id))];
+    case 'reset':
+      return [200, { reset: world.damaged.delete(`${member} ${id}`) }];
     case 'journal/mark':
       return [200, { mark: 'x.1' }];
     case 'sieve':
@@ -284,7 +285,9 @@ async function syncNow(world: World, id: string, { peer = 0, state = '', full = 
   const marked = [...journalOf(world, peer, id)];
   const snapshot = new Map(world.box(0, id));
   await new Promise((resolve) => setTimeout(resolve, 2));
+  if (world.gone.has(id)) return [200, { ok: false, code: 67, error: 'no such user' }];
   if (side.away || side.volume !== volume) return [503, { ok: false, error: 'cannot connect' }];
+  if (world.damaged.has(`${peer} ${id}`)) return [200, { ok: false, code: 75, error: 'lost uid' }];
   const failures = world.failing.get(id) ?? 0;
   if (failures > 0) {
     world.failing.set(id, failures - 1);
