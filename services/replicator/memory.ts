@@ -18,6 +18,8 @@ export interface Known {
 export interface Memory {
   read(volume: string, uuid: string): Promise<Known | undefined>;
   write(volume: string, uuid: string, known: Known): Promise<void>;
+  /** Of a volume whose content isn't what it was: nothing that is known of it holds. */
+  forget(volume: string): Promise<void>;
   /** Volumes other than these are no peer's any more: what is known of them goes. Moves keep theirs (`move…`). */
   forgetOthers(volumes: readonly string[]): Promise<void>;
   /** The epoch in which all mailboxes were compared with this volume, and found or made equal; 0: none. */
@@ -32,6 +34,7 @@ export function openMemory(root: string): Memory {
     read: async (volume, uuid) => parseKnown(await readIfThere(path(volume, uuid))),
     write: (volume, uuid, known) =>
       replace(path(volume, uuid), `${known.epoch} ${known.state || '-'} ${known.sieve || '-'}\n`),
+    forget: (volume) => rm(join(root, volume), { recursive: true, force: true }),
     forgetOthers: async (volumes) => {
       for (const name of await readdir(root).catch(() => [])) {
         if (name.startsWith('move') || volumes.includes(name)) continue;

@@ -69,6 +69,8 @@ export function newPeerWork(peer: KnownPeer, { promotion }: MemberState): PeerWo
 /** Compares all mailboxes with the peer, again and again; until its volume is another's, or the epoch is over. */
 export async function compareForever(options: ComparisonsOptions, work: PeerWork): Promise<void> {
   const { signal } = options.contextFor(work);
+  // New, or rolled back to an earlier time.
+  if (!work.peer.seeded) await options.memory.forget(work.peer.volume);
   const known = await options.memory.comparedIn(work.peer.volume);
   work.compared ||= known === options.state().epoch && work.peer.seeded;
   let failures = 0;

@@ -114,6 +114,17 @@ describe('the replicator', () => {
     await until('mended', () => world.equal() && world.damaged.size === 0);
   });
 
+  it('fills a volume anew that was rolled back, though its name is the same', async () => {
+    world = await createWorld(1);
+    world.deliver(uuid(1), 'd1', { silently: true });
+    const replicator = world.start();
+    await until('compared', () => replicator.facts()[0]?.compared === true && world.equal());
+    const peer = world.sides[1] as World['sides'][number];
+    peer.boxes.clear();
+    peer.seeded = false;
+    await until('filled', () => world.equal() && peer.seeded);
+  });
+
   it('does nothing on a replica, and lets its notices go', async () => {
     world = await createWorld(1);
     world.role = 'replica';

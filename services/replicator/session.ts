@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MemberState } from './agent.js';
+import type { Peer as KnownPeer, MemberState } from './agent.js';
 import type { CopyContext } from './copy.js';
 import type { DirtyLog } from './dirty-log.js';
 import { createIntake } from './intake.js';
@@ -88,26 +88,25 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
     }
     syncs.pump();
   };
+  const leave = (volume: string, work: PeerWork): void => {
+    work.abort.abort(new Error('the member has another volume'));
+    peers.delete(volume);
+  };
+  const meet = (peer: KnownPeer): void => {
+    const work = newPeerWork(peer, state);
+    peers.set(peer.volume, work);
+    const done = compareForever(comparisons, work).finally(() => comparing.delete(done));
+    comparing.add(done);
+  };
   const update = (now: MemberState): void => {
     state = now;
-    const present = now.peers.filter(({ volume }) => volume !== '');
-    for (const [volume, work] of peers) {
-      if (present.some((peer) => peer.volume === volume)) continue;
-      work.abort.abort(new Error('the member has another volume'));
-      peers.delete(volume);
-    }
-    const volumes = present.map(({ volume }) => volume);
-    setPeers(schedule, volumes);
-    for (const peer of present) {
+    const present = new Map(now.peers.filter(({ volume }) => volume !== '').map((peer) => [peer.volume, peer]));
+    for (const [volume, work] of peers) if (!goesOn(work, present.get(volume))) leave(volume, work);
+    setPeers(schedule, [...present.keys()]);
+    for (const peer of present.values()) {
       const known = peers.get(peer.volume);
-      if (known !== undefined) {
-        known.peer = peer;
-        continue;
-      }
-      const work = newPeerWork(peer, now);
-      peers.set(peer.volume, work);
-      const done = compareForever(comparisons, work).finally(() => comparing.delete(done));
-      comparing.add(done);
+      if (known === undefined) meet(peer);
+      else known.peer = peer;
     }
   };
   const facts = (): PeerFacts[] => [...peers.values()].map((work) => factsOf(schedule, work, clock()));
@@ -145,6 +144,11 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
       }
     },
   };
+}
+
+/** One that was seeded and no longer is has been rolled back: it is met like a new one. */
+function goesOn(work: PeerWork, peer: KnownPeer | undefined): boolean {
+  return peer !== undefined && (peer.seeded || !work.peer.seeded);
 }
 
 function factsOf(schedule: Schedule, work: PeerWork, now: number): PeerFacts {
