@@ -88,9 +88,12 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
     }
     syncs.pump();
   };
-  const leave = (volume: string, work: PeerWork): void => {
-    work.abort.abort(new Error('the member has another volume'));
-    peers.delete(volume);
+  const leaveOthers = (present: ReadonlyMap<string, KnownPeer>): void => {
+    for (const [volume, work] of peers) {
+      if (goesOn(work, present.get(volume))) continue;
+      work.abort.abort(new Error('the member has another volume'));
+      peers.delete(volume);
+    }
   };
   const meet = (peer: KnownPeer): void => {
     const work = newPeerWork(peer, state);
@@ -101,7 +104,7 @@ export function startSession(options: SessionOptions, first: MemberState, stop: 
   const update = (now: MemberState): void => {
     state = now;
     const present = new Map(now.peers.filter(({ volume }) => volume !== '').map((peer) => [peer.volume, peer]));
-    for (const [volume, work] of peers) if (!goesOn(work, present.get(volume))) leave(volume, work);
+    leaveOthers(present);
     setPeers(schedule, [...present.keys()]);
     for (const peer of present.values()) {
       const known = peers.get(peer.volume);
