@@ -7,7 +7,7 @@ import type { Addresses } from './addresses.js';
 import type { Gaps } from './gap.js';
 import { HttpError, readJson, sendJson } from './http.js';
 import { dedupe, guidsOf, hasDelivery, inventory } from './mailbox.js';
-import { doveadmUser, type Who } from './name.js';
+import { doveadmUser, uuidIn, type Who } from './name.js';
 import { type Peers, type Target, targetOf } from './peers.js';
 import type { UnderWay } from './replay.js';
 import type { Twins } from './replayed.js';
@@ -117,7 +117,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
     checkOpen(core);
     const asked = await readJson(request, who);
     if (core.state().promotion !== 'failover') return { ok: true, raised: false };
-    const mailbox = asked.uuid ?? (await addresses.mailboxOf(asked.user));
+    const mailbox = asked.uuid ?? uuidIn(asked.user) ?? (await addresses.mailboxOf(asked.user));
     if (mailbox === undefined) throw new HttpError(404, `${asked.user} has no mailbox that the directory knows`);
     return { ok: true, raised: await gaps.ensure(asked.user, mailbox) };
   },

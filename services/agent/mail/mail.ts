@@ -106,7 +106,7 @@ export const openMail: OpenMail = async (core, options) => {
     journal,
     host: options.peerHost,
     port: options.peerPort,
-    putAside: (user, uuid) => putAside(slow, core.mailRoot, user, uuid),
+    putAside: (user, uuid) => putAside(slow, core.mailRoot, { user, uuid }, core.modeSignal()),
     inventory: async (user) => ({ folders: await inventory(slow, user, { timeoutMs: 60_000 }) }),
   });
   const stop = new AbortController();

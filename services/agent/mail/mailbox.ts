@@ -46,6 +46,11 @@ async function folders(doveadm: Doveadm, user: string, options?: CallOptions): P
     .filter(({ name }) => !name.startsWith(SHARED));
 }
 
+/** Messages in the person's own folders, by Dovecot's index. */
+export async function countMessages(doveadm: Doveadm, user: string, options?: CallOptions): Promise<number> {
+  return (await folders(doveadm, user, options)).reduce((sum, { messages }) => sum + messages, 0);
+}
+
 /** The messages of a folder, some at a time. */
 async function* scan(
   doveadm: Doveadm,

@@ -14,3 +14,8 @@ export interface Who {
 export function doveadmUser({ user, uuid }: Who): string {
   return uuid === undefined ? user : `${uuid}@uuid.invalid`;
 }
+
+/** The UUID that a name says by itself. */
+export function uuidIn(name: string): string | undefined {
+  return /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:@uuid\.invalid)?$/.exec(name)?.[1];
+}

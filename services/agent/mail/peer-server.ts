@@ -13,7 +13,7 @@ import type { Core } from '../ports.js';
 import { addressesIn } from './addresses.js';
 import { HttpError, header, readBody, readJson, sendJson } from './http.js';
 import type { JournalStore } from './journal.js';
-import { doveadmUser } from './name.js';
+import { doveadmUser, uuidIn } from './name.js';
 import { homeOf, readScripts, writeScripts } from './sieve.js';
 import { connectSocket, join2 } from './tunnel.js';
 
@@ -161,7 +161,8 @@ async function leadsHere(core: Core, user: string): Promise<boolean> {
 async function checkMoved(core: Core, request: IncomingMessage, uuid: string): Promise<void> {
   const move = header(request, 'x-move');
   if (move === undefined) return;
-  const mailbox = await addressesIn(core.directory).mailboxOf(decodeURIComponent(move));
+  const user = decodeURIComponent(move);
+  const mailbox = uuidIn(user) ?? (await addressesIn(core.directory).mailboxOf(user));
   if (mailbox !== uuid) throw new HttpError(403, `${uuid} is not the mailbox that moves`);
 }
 
