@@ -16,7 +16,7 @@ import { fileOf, type Member, type Shard, startShard } from './members.js';
 
 const uuid = (n: number): string => `${n.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
 /** Each check has people of its own. */
-const PEOPLE = Array.from({ length: 16 }, (_, n) => `user${n}@example.org`);
+const PEOPLE = Array.from({ length: 32 }, (_, n) => `user${n}@example.org`);
 const directory = Object.fromEntries(PEOPLE.map((address, n) => [address, uuid(n + 1)]));
 
 const message = (subject: string, body = 'text'): string =>
