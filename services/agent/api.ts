@@ -1,11 +1,12 @@
 /** The agent's HTTP API for the other containers of its pod: JSON on loopback. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import { type ZodType, z } from 'zod';
 import type { Log } from '../../operator/runtime/log.js';
+import { listen } from '../lib/listen.js';
 import type { Agent } from './agent.js';
 import type { LeaseDirectory } from './directory.js';
+import { HttpError, readBody, sendJson } from './http.js';
 import type { Term } from './lease-state.js';
 import type { AgentState, Mail } from './ports.js';
 import type { StateWatch } from './state-watch.js';
@@ -28,17 +29,6 @@ export interface Api {
   close(): Promise<void>;
 }
 
-/** An answer other than 200. */
-class Refusal extends Error {
-  override readonly name = 'Refusal';
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
-
 const BODY_LIMIT = 4 * 1024 * 1024;
 const LONGEST_WAIT_MS = 60_000;
 
@@ -54,7 +44,7 @@ const routes: Readonly<Record<string, Route>> = {
   'GET /live': async () => ({}),
   'GET /ready': async ({ states }) => {
     const { role } = states.current();
-    if (role !== 'primary' && role !== 'replica') throw new Refusal(503, `this member is ${role}`);
+    if (role !== 'primary' && role !== 'replica') throw new HttpError(503, `this member is ${role}`);
     return { role };
   },
 };
@@ -68,11 +58,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     });
   });
   server.keepAliveTimeout = 120_000;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
-  return { port: (server.address() as AddressInfo).port, close: () => close(server) };
+  const port = await listen(server, options);
+  return { port, close: () => close(server) };
 }
 
 function close(server: Server): Promise<void> {
@@ -91,7 +78,7 @@ async function respond(options: ApiOptions, request: IncomingMessage, response: 
   }
   const key = `${request.method} ${url.pathname}`;
   if (Object.hasOwn(routes, key)) return answer(options, request, response, () => routes[key]?.(options, request, url));
-  if (!(await options.mail.local(request, response, url.pathname))) send(response, 404, { error: 'not found' });
+  if (!(await options.mail.local(request, response, url.pathname))) sendJson(response, 404, { error: 'not found' });
 }
 
 async function answer(
@@ -101,18 +88,11 @@ async function answer(
   route: () => Promise<unknown> | undefined,
 ): Promise<void> {
   try {
-    send(response, 200, await route());
+    sendJson(response, 200, await route());
   } catch (error) {
-    if (!(error instanceof Refusal)) options.log.warn({ err: error, path: request.url }, 'a request failed');
-    send(response, error instanceof Refusal ? error.status : 503, { error: (error as Error).message });
+    if (!(error instanceof HttpError)) options.log.warn({ err: error, path: request.url }, 'a request failed');
+    sendJson(response, error instanceof HttpError ? error.status : 503, { error: (error as Error).message });
   }
-}
-
-function send(response: ServerResponse, status: number, answer: unknown): void {
-  if (response.destroyed) return;
-  const text = JSON.stringify(answer);
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-  response.end(text);
 }
 
 /** `?epoch=E&role=R&wait=MS`: answers when either differs, or the time is over. */
@@ -137,13 +117,13 @@ async function getState({ states }: ApiOptions, request: IncomingMessage, url: U
 async function postHandover({ handover }: ApiOptions, request: IncomingMessage): Promise<unknown> {
   const { to } = await body(request, z.object({ to: z.number().int().optional() }));
   const answer = await handover(to);
-  if ('refused' in answer) throw new Refusal(409, answer.refused);
+  if ('refused' in answer) throw new HttpError(409, answer.refused);
   return answer;
 }
 
 function holding({ agent }: ApiOptions): Term {
   const term = agent.holding();
-  if (term === undefined) throw new Refusal(409, 'this member is not the primary');
+  if (term === undefined) throw new HttpError(409, 'this member is not the primary');
   return term;
 }
 
@@ -174,16 +154,9 @@ async function postMoves(options: ApiOptions, request: IncomingMessage): Promise
 }
 
 async function body<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > BODY_LIMIT) throw new Refusal(413, 'the request is too long');
-    chunks.push(chunk);
-  }
-  const text = Buffer.concat(chunks).toString('utf8');
+  const text = (await readBody(request, BODY_LIMIT)).toString('utf8');
   const result = schema.safeParse(text === '' ? {} : json(text));
-  if (!result.success) throw new Refusal(400, z.prettifyError(result.error));
+  if (!result.success) throw new HttpError(400, z.prettifyError(result.error));
   return result.data;
 }
 
@@ -191,6 +164,6 @@ function json(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Refusal(400, 'the body is not JSON');
+    throw new HttpError(400, 'the body is not JSON');
   }
 }

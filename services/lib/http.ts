@@ -1,8 +1,8 @@
 /** A small JSON-over-HTTP server for callers in the same pod, with health checks and metrics. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import type { Log } from '../../operator/runtime/log.js';
+import { closeWhenAnswered, listen } from './listen.js';
 
 /** Takes the parsed body; what it returns is the answer's JSON. Throwing means 503: a temporary failure. */
 export type JsonRoute = (body: unknown) => Promise<unknown>;
@@ -48,22 +48,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   });
   // Longer than callers keep an idle connection: none is closed under a request.
   server.keepAliveTimeout = 120_000;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
+  const port = await listen(server, options);
   return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        // Connections that are answering now are idle, and can be closed, a moment later.
-        const timer = setInterval(() => server.closeIdleConnections(), 20);
-        server.close(() => {
-          clearInterval(timer);
-          resolve();
-        });
-        server.closeIdleConnections();
-      }),
+    port,
+    close: () => closeWhenAnswered(server),
   };
 }
 

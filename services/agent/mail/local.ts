@@ -2,10 +2,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { Doveadm } from '../doveadm.js';
+import { HttpError, readJson, sendJson } from '../http.js';
 import type { Core } from '../ports.js';
 import type { Addresses } from './addresses.js';
 import type { Gaps } from './gap.js';
-import { HttpError, readJson, sendJson } from './http.js';
 import { dedupe, guidsOf, hasDelivery, inventory } from './mailbox.js';
 import { doveadmUser, uuidIn, type Who } from './name.js';
 import { type Peers, type Target, targetOf } from './peers.js';

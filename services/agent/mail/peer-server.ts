@@ -4,14 +4,14 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { z } from 'zod';
+import { closeWhenAnswered, listen } from '../../lib/listen.js';
 import { STORE_ROLE } from '../../lib/peer.js';
+import { HttpError, header, readBody, readJson, sendJson } from '../http.js';
 import type { Core } from '../ports.js';
 import { addressesIn } from './addresses.js';
-import { HttpError, header, readBody, readJson, sendJson } from './http.js';
 import type { JournalStore } from './journal.js';
 import { doveadmUser, uuidIn } from './name.js';
 import { homeOf, readScripts, writeScripts } from './sieve.js';
@@ -72,23 +72,14 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
     accept(options, request, socket, head).catch((error: unknown) => refuse(socket, error));
   });
   core.onTls((material) => server.setSecureContext({ ...material, minVersion: 'TLSv1.2' }));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
+  const port = await listen(server, options);
   return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        const timer = setInterval(() => server.closeIdleConnections(), 50);
-        server.close(() => {
-          clearInterval(timer);
-          resolve();
-        });
-        server.closeIdleConnections();
-        // What is still under way after a second is a tunnel, or a client that doesn't read.
-        setTimeout(() => server.closeAllConnections(), 1_000).unref();
-      }),
+    port,
+    close: () => {
+      // What is still under way after a second is a tunnel, or a client that doesn't read.
+      setTimeout(() => server.closeAllConnections(), 1_000).unref();
+      return closeWhenAnswered(server);
+    },
   };
 }
 

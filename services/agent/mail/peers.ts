@@ -1,8 +1,8 @@
 /** Requests to other members, as this one. */
 import type { Duplex } from 'node:stream';
 import type { PeerAddress, PeerAnswer, PeerClient } from '../../lib/peer.js';
+import { HttpError } from '../http.js';
 import type { Core, Peer } from '../ports.js';
-import { HttpError } from './http.js';
 import type { Delivery, EntryName, Summary } from './journal.js';
 import type { Who } from './name.js';
 import type { Source } from './replay.js';

@@ -1,5 +1,6 @@
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Log } from '../../../operator/runtime/log.js';
+import { listen } from '../../lib/listen.js';
 import { type Action, createRequestReader, formatAction, type PolicyRequest } from './protocol.js';
 
 export interface PolicyServerOptions {
@@ -33,12 +34,9 @@ export async function startPolicyServer(options: PolicyServerOptions): Promise<P
     socket.on('error', () => socket.destroy());
     serve(socket, state, options, () => closing);
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
+  const port = await listen(server, options);
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     close: () =>
       new Promise((resolve) => {
         closing = true;

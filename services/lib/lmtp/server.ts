@@ -2,7 +2,8 @@
  * An LMTP server (RFC 2033) for mail servers in front of it: strict about what ends a message, exact about octets, one reply
  * for each recipient that was accepted, in order, also for one that is named twice. It has no TLS: it listens on loopback.
  */
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
+import { listen } from '../listen.js';
 import { serve } from './session.js';
 import type { LmtpServerOptions, Shared } from './transaction.js';
 
@@ -21,13 +22,10 @@ export async function startLmtpServer(options: LmtpServerOptions): Promise<LmtpS
     sessions.set(socket, serve(socket, shared));
     socket.once('close', () => sessions.delete(socket));
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
+  const port = await listen(server, options);
   server.on('error', (error) => options.log.warn({ err: error }, 'the LMTP server failed'));
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     held: () => shared.memory.used,
     close: () =>
       new Promise((resolve) => {

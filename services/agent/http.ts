@@ -1,7 +1,7 @@
 /** Small pieces for the agent's two HTTP APIs. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ZodType } from 'zod';
-import { parseJson } from '../json.js';
+import { parseJson } from './json.js';
 
 /** Answered with this status and message. */
 export class HttpError extends Error {
@@ -39,6 +39,8 @@ export async function readJson<T>(request: IncomingMessage, schema: ZodType<T>):
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  // Who has asked doesn't wait any more.
+  if (response.destroyed) return;
   const text = JSON.stringify(body);
   response
     .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
