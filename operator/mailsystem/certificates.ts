@@ -9,6 +9,7 @@ import type { Client } from '../runtime/client.js';
 import type { ConditionUpdate } from '../runtime/conditions.js';
 import { builtin, refOf } from '../runtime/object.js';
 import type { Secret } from '../signing/secret.js';
+import { createSecret } from './secrets.js';
 
 /** What the rest of the reconciliation needs of a MailSystem's certificates. */
 export interface Certificates {
@@ -206,19 +207,8 @@ async function write(store: Store, name: string, { cert, key }: KeyedCertificate
   );
 }
 
-async function create(
-  { client, namespace, system }: Store,
-  name: string,
-  type: string,
-  data: Record<string, string>,
-): Promise<void> {
-  const labels = {
-    'app.kubernetes.io/name': 'posthorn',
-    'app.kubernetes.io/instance': system,
-    'app.kubernetes.io/managed-by': 'posthorn',
-  };
-  const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace, labels }, type, data: encoded(data) };
-  await client.create(builtin.secret, secret, { fieldManager: FIELD_MANAGER });
+function create(store: Store, name: string, type: string, data: Record<string, string>): Promise<void> {
+  return createSecret(store, name, type, encoded(data));
 }
 
 function encoded(data: Record<string, string>): Record<string, string> {

@@ -7,6 +7,7 @@ import { builtin } from '../runtime/object.js';
 import type { RedisUser } from '../signing/redis.js';
 import type { Secret } from '../signing/secret.js';
 import { componentLabel, type PodObject } from './observe.js';
+import { createSecret } from './secrets.js';
 
 const FIELD_MANAGER = 'posthorn-mailsystem';
 const OPERATOR = 'operator';
@@ -28,7 +29,8 @@ export async function ensureRedisUsers(
   const more = Object.fromEntries(
     missingFields(Object.keys(present?.data ?? {}), pods).map((field) => [field, word()]),
   );
-  if (present === undefined) await create(client, ref, metadata.name, more);
+  if (present === undefined)
+    await createSecret({ client, namespace: ref.namespace, system: metadata.name }, ref.name, 'Opaque', more);
   else if (Object.keys(more).length > 0) {
     await client.patchMerge(builtin.secret, ref, { data: more }, { fieldManager: FIELD_MANAGER });
   }
@@ -51,19 +53,4 @@ function allShowPasswords(pods: readonly PodObject[]): boolean {
     const mine = pods.filter(({ metadata }) => metadata.labels?.[componentLabel] === user);
     return mine.length > 0 && mine.every(({ spec }) => spec?.volumes?.some(({ name }) => name === REDIS_USER.volume));
   });
-}
-
-async function create(
-  client: Client,
-  { namespace, name }: { namespace: string; name: string },
-  system: string,
-  data: Record<string, string>,
-): Promise<void> {
-  const labels = {
-    'app.kubernetes.io/name': 'posthorn',
-    'app.kubernetes.io/instance': system,
-    'app.kubernetes.io/managed-by': 'posthorn',
-  };
-  const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace, labels }, type: 'Opaque', data };
-  await client.create(builtin.secret, secret, { fieldManager: FIELD_MANAGER });
 }
